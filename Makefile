@@ -1,0 +1,37 @@
+# Each target sets up .venv by itself, and does nothing twice.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint check clean help
+
+help:
+	@echo "make demo    install, then train LeNet-5 on real digits, evaluate it, predict held-out images"
+	@echo "make test    install, then run the tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make check   lint, then test: what CI runs"
+	@echo "make clean   remove .venv and caches"
+
+# constraints.txt holds the versions that were tested together; the ranges in pyproject.toml stay open.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/fovea train
+	$(BIN)/fovea evaluate runs/latest
+	$(BIN)/fovea predict runs/latest runs/latest/held_out
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,77 @@
+"""fovea: a workbench for convolutional image recognition.
+
+The public names, and nothing else. They are loaded when first used, so that importing fovea imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fovea.architectures.catalogue import build as create
+    from fovea.architectures.catalogue import list_architectures
+    from fovea.bundle import Bundle
+    from fovea.data.opening import open_data
+    from fovea.data.preprocessing import Preprocessing
+    from fovea.data.sets import Data
+    from fovea.errors import FoveaError
+    from fovea.evaluation.judge import evaluate
+    from fovea.evaluation.scores import Scores
+    from fovea.runtime.model import Model, load
+    from fovea.runtime.predict import Prediction, predict
+    from fovea.training.options import TrainingOptions
+    from fovea.training.train import Run, train
+
+_HOMES = {
+    "Bundle": "fovea.bundle",
+    "Data": "fovea.data.sets",
+    "FoveaError": "fovea.errors",
+    "Model": "fovea.runtime.model",
+    "Prediction": "fovea.runtime.predict",
+    "Preprocessing": "fovea.data.preprocessing",
+    "Run": "fovea.training.train",
+    "Scores": "fovea.evaluation.scores",
+    "TrainingOptions": "fovea.training.options",
+    "create": "fovea.architectures.catalogue:build",
+    "evaluate": "fovea.evaluation.judge",
+    "list_architectures": "fovea.architectures.catalogue",
+    "load": "fovea.runtime.model",
+    "open_data": "fovea.data.opening",
+    "predict": "fovea.runtime.predict",
+    "train": "fovea.training.train",
+}
+
+__all__ = [
+    "Bundle",
+    "Data",
+    "FoveaError",
+    "Model",
+    "Prediction",
+    "Preprocessing",
+    "Run",
+    "Scores",
+    "TrainingOptions",
+    "create",
+    "evaluate",
+    "list_architectures",
+    "load",
+    "open_data",
+    "predict",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fovea' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

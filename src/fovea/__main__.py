@@ -1,0 +1,7 @@
+"""python -m fovea: the same as the command fovea."""
+
+import sys
+
+from fovea.commands.main import main
+
+sys.exit(main())

@@ -1,0 +1,198 @@
+"""A bundle: weights with their meaning, in a folder of safetensors and JSON, equal for equal runs to the byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from fovea.architectures.catalogue import Architecture, architecture_of, build
+from fovea.data.preprocessing import Preprocessing
+from fovea.errors import ModelError
+from fovea.files import BUNDLE_FILE, make_folder, read_json, sha256, write_durably, write_json
+
+FORMAT = "fovea-bundle"
+VERSION = 1
+WEIGHTS, CARD = "weights.safetensors", "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A trained network and all it takes to use it: nothing of it depends on when, where or on what it was made.
+
+    Args:
+        network: The module, its weights loaded.
+        architecture: How to build it again; None for a network of somebody else, which must be given to `load`.
+        classes: Class names, in the order of the logits.
+        preprocessing: What turns an image into the network's input.
+        provenance: Seed, options, versions, data name and fingerprint.
+        metrics: Results by split, as `Scores.summary` gives them.
+    """
+
+    network: nn.Module
+    architecture: Architecture | None
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    provenance: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The architecture's name, or the class of a network of somebody else."""
+        return self.architecture.name if self.architecture else type(self.network).__name__
+
+    def save(self, folder: Path | str) -> Path:
+        """Write weights, meaning and card, each durably, the meaning last: a folder without it is no bundle.
+
+        Raises:
+            MachineError: the folder cannot be written.
+        """
+        folder = make_folder(Path(folder))
+        digest = write_durably(folder / WEIGHTS, safetensors.torch.save(tensors_of(self.network)))
+        meaning = {
+            "format": FORMAT,
+            "version": VERSION,
+            "architecture": dataclasses.asdict(self.architecture) if self.architecture else None,
+            "network_class": type(self.network).__qualname__,
+            "classes": list(self.classes),
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+            "provenance": self.provenance,
+            "metrics": self.metrics,
+            "weights": {"file": WEIGHTS, "sha256": digest},
+        }
+        write_durably(folder / CARD, card(self).encode())
+        write_json(folder / BUNDLE_FILE, meaning)
+        return folder
+
+
+def load(folder: Path | str, *, network: nn.Module | None = None) -> Bundle:
+    """Read a bundle, and check it before anything is used.
+
+    Args:
+        folder: The bundle's folder.
+        network: The module to load the weights into; needed where the bundle holds a network of somebody else.
+
+    Raises:
+        ModelError: no bundle, another version, a hash that does not match, weights that do not fit.
+    """
+    folder = Path(folder)
+    meaning = read_json(folder / BUNDLE_FILE)
+    if meaning.get("format") != FORMAT or meaning.get("version") != VERSION:
+        raise ModelError(
+            f"{folder / BUNDLE_FILE}: format {meaning.get('format')!r}, version {meaning.get('version')!r}; "
+            f"this fovea reads {FORMAT} {VERSION}"
+        )
+    try:
+        return _from_meaning(folder, meaning, network)
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / BUNDLE_FILE}: is damaged, field {error} is missing or of the wrong kind") from error
+
+
+def describe(network: nn.Module) -> Architecture | None:
+    """How a network can be built again, its number of classes as it is now; None for one of somebody else."""
+    architecture = architecture_of(network)
+    if architecture is None:
+        return None
+    return dataclasses.replace(architecture, num_classes=network.num_classes)
+
+
+def as_json(value: Any) -> Any:
+    """A value as it is after being written and read as JSON: tuples become lists."""
+    return json.loads(json.dumps(value))
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state as contiguous tensors on the CPU, sorted by name; shared ones are written out each."""
+    return {name: t.detach().cpu().contiguous().clone() for name, t in sorted(network.state_dict().items())}
+
+
+def fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load tensors into a network, all of them and nothing else.
+
+    Raises:
+        ModelError: keys or shapes that differ; the first ten are named.
+    """
+    expected = network.state_dict()
+    differences = [f"{key} is missing" for key in expected if key not in tensors]
+    differences += [f"{key} is not in the network" for key in tensors if key not in expected]
+    differences += [
+        f"{key} is {tuple(tensor.shape)}, the network has {tuple(expected[key].shape)}"
+        for key, tensor in tensors.items()
+        if key in expected and tensor.shape != expected[key].shape
+    ]
+    if differences:
+        more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
+        raise ModelError(f"{name}: the weights do not fit the network: {'; '.join(differences[:10])}{more}")
+    network.load_state_dict(tensors)
+
+
+def read_weights(path: Path, digest: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file whose SHA-256 is known.
+
+    Raises:
+        ModelError: it cannot be read, or its hash is another.
+    """
+    try:
+        found = sha256(path)
+        if found != digest:
+            raise ModelError(
+                f"{path}: its SHA-256 is {found[:12]}…, the bundle was written with {digest[:12]}…; "
+                f"the file is damaged or was replaced: copy the bundle again"
+            )
+        return safetensors.torch.load_file(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    except SafetensorError as error:
+        raise ModelError(f"{path}: is no safetensors file ({error})") from error
+
+
+def card(bundle: Bundle) -> str:
+    """The README of a bundle: what it is, what it takes, what it gives, how good it is, how it was made."""
+    spec, lines = bundle.preprocessing, []
+    lines += [f"# {bundle.name} on {bundle.provenance.get('data', {}).get('name', 'unnamed data')}", ""]
+    lines += [f"A convolutional network for {len(bundle.classes)} classes: {', '.join(bundle.classes[:20])}", ""]
+    if len(bundle.classes) > 20:
+        lines[-2] += ", …"
+    lines += ["## Use", "", "    fovea predict THIS_FOLDER IMAGE", "", "## Input", ""]
+    lines += [
+        f"Shorter side to {spec.resize} pixels, centre {spec.image_size}×{spec.image_size}, {spec.in_channels} "
+        f"channel{'s' if spec.in_channels > 1 else ''}, pixels / {spec.scale:g}, minus {list(spec.mean)}, divided by "
+        f"{list(spec.std)}. `fovea` does this by itself.",
+        "",
+        "## Results",
+        "",
+        "| split | images | top-1 accuracy | 95 % interval |",
+        "|---|---:|---:|---|",
+    ]
+    for split, scores in bundle.metrics.items():
+        low, high = scores["top1_interval"]
+        lines += [f"| {split} | {scores['images']:,} | {scores['top1']:.2%} | {low:.2%} to {high:.2%} |"]
+    lines += ["", "## Origin", "", "```json", json.dumps(bundle.provenance, indent=2, ensure_ascii=False), "```", ""]
+    return "\n".join(lines)
+
+
+def _from_meaning(folder: Path, meaning: dict[str, Any], network: nn.Module | None) -> Bundle:
+    architecture = Architecture(**meaning["architecture"]) if meaning["architecture"] else None
+    if network is None and architecture is None:
+        raise ModelError(
+            f"{folder}: holds a network of somebody else ({meaning['network_class']}); give it: load(folder, network=…)"
+        )
+    if network is None and architecture is not None:
+        network = build(**dataclasses.asdict(architecture), seed=0)
+    assert network is not None
+    fill(network, read_weights(folder / meaning["weights"]["file"], meaning["weights"]["sha256"]), str(folder))
+    spec = meaning["preprocessing"]
+    return Bundle(
+        network=network,
+        architecture=architecture,
+        classes=tuple(meaning["classes"]),
+        preprocessing=Preprocessing(**{**spec, "mean": tuple(spec["mean"]), "std": tuple(spec["std"])}),
+        provenance=meaning["provenance"],
+        metrics=meaning["metrics"],
+    )

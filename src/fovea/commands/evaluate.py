@@ -1,0 +1,94 @@
+"""fovea evaluate: how good a model is, on its own data or on another's."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from fovea.commands.parsing import parse
+from fovea.data.names import check_source
+from fovea.errors import UsageError
+from fovea.files import RUN_FILE, read_json
+from fovea.runtime.find import find_bundle
+
+if TYPE_CHECKING:
+    from fovea.data.sets import Data
+    from fovea.runtime.model import Model
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge models: top-1 accuracy with its 95 % interval, top-5, negative log-likelihood."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Run folders or bundles."""
+    data: str | None = None
+    """Data to judge on; what each model was trained on, cut in the same way, where none is named."""
+    split: str | None = None
+    """train, validation or test; test where there is one, else validation."""
+    cut: str | None = None
+    """How --data is split where it is not already: 0.8/0.1/0.1."""
+    split_seed: int = 42
+    """Cuts --data."""
+    data_root: Path | None = None
+    """Where mnist and fashion_mnist lie."""
+    device: str = "cpu"
+    """Where the network runs: cpu, cuda or mps."""
+    json: bool = False
+    """An object for each model, a line each, for machines."""
+
+
+def run(arguments: list[str]) -> int:
+    """Judge each model and print its scores.
+
+    Raises:
+        UsageError: no model is named.
+    """
+    asked = parse(Evaluate, "evaluate", arguments)
+    if not asked.models:
+        raise UsageError("name a run folder or a bundle, for example: fovea evaluate runs/latest")
+    places = [find_bundle(model) for model in asked.models]
+    if asked.data is not None:
+        check_source(asked.data)
+
+    import fovea
+
+    for model, place in zip(asked.models, places, strict=True):
+        loaded = fovea.load(place, device=asked.device)
+        data = _data(asked, place)
+        _warn_of_other_data(loaded, data)
+        split = data.split(asked.split or ("test" if data.test is not None else "validation"))
+        scores = fovea.evaluate(loaded, split)
+        if asked.json:
+            print(json.dumps({"model": model, "data": data.name, "split": split.name} | scores.summary()))
+        else:
+            print(f"{model} on {data.name}, {scores}")
+    return 0
+
+
+def _data(asked: Evaluate, bundle: Path) -> Data:
+    import fovea
+
+    if asked.data is not None:
+        return fovea.open_data(asked.data, split=asked.cut, split_seed=asked.split_seed, data_root=asked.data_root)
+    told = bundle.parent / RUN_FILE
+    source = read_json(told)["data"]["source"] if told.is_file() else None
+    if source is None:
+        raise UsageError(f"{bundle}: does not say where its data lies; name it with --data")
+    return fovea.open_data(**source | ({"data_root": asked.data_root} if asked.data_root else {}))
+
+
+def _warn_of_other_data(model: Model, data: Data) -> None:
+    """The same set with another fingerprint may be cut differently: training images may be among those judged."""
+    trained = model.bundle.provenance.get("data", {})
+    if trained.get("name") == data.name and trained.get("fingerprint") != data.fingerprint():
+        print(
+            f"note: {data.name} is not as it was when the model was trained (changed, or cut in another way); "
+            f"training images may be among those judged",
+            file=sys.stderr,
+        )

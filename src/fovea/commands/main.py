@@ -1,0 +1,86 @@
+"""The command fovea: finds the verb, turns errors into one sentence and an exit code. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from fovea import __version__
+from fovea.errors import FoveaError, UsageError, suggestion
+
+# group -> verb -> what it does; each verb is a module of this package with run(arguments).
+VERBS = {
+    "know": {"list": "the networks: year, parameters, multiply-adds, source"},
+    "train": {"train": "train a network on images; with no arguments LeNet-5 on handwritten digits"},
+    "judge": {
+        "evaluate": "accuracy of a model, with its interval",
+        "predict": "the class of an image, or of every image in a folder",
+    },
+}
+EXAMPLES = """examples:
+  fovea train                             LeNet-5 on the digits that come with scikit-learn, in a minute
+  fovea train ./photos                    your own images: photos/<class>/* or photos/{train,val,test}/<class>/*
+  fovea train lenet5 mnist                a network by name, a data set by name
+  fovea evaluate runs/latest              the run just made, on its test images
+  fovea predict runs/latest photo.jpg     one image, or a folder"""
+BUG = "fovea: this is a bug of ours, not of yours; please report it with the lines above"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows the word fovea; the process's own where None.
+
+    Returns:
+        The exit code: 0 done, 1 a bug of ours, 2 usage, 3 data, 4 model, 5 machine, 6 numbers, 7 run in use,
+        8 finished with allowed failures, 130 or 143 stopped and saved.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except FoveaError as error:
+        if type(error) is FoveaError:
+            traceback.print_exc()
+        print(f"fovea: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("fovea: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep Python from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        print("fovea: out of memory; choose a smaller --batch-size or --image-size", file=sys.stderr)
+        return 5
+    except Exception:
+        traceback.print_exc()
+        print(BUG, file=sys.stderr)
+        return 1
+
+
+def help_text() -> str:
+    """What fovea --help says."""
+    lines = ["usage: fovea VERB ...", "", "The workbench for convolutional image recognition.", ""]
+    for group, verbs in VERBS.items():
+        lines += [f"{group}:"] + [f"  {verb:<10} {what}" for verb, what in verbs.items()]
+    return "\n".join([*lines, "", EXAMPLES, "", "fovea VERB --help explains a verb; fovea --version gives the version."])
+
+
+def _dispatch(given: list[str]) -> int:
+    verbs = {verb for group in VERBS.values() for verb in group}
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if given[0] == "--version":
+        print(f"fovea {__version__}")
+        return 0
+    if given[0] not in verbs:
+        known = ", ".join(sorted(verbs))
+        raise UsageError(f"no verb is called {given[0]!r}; there are {known}.{suggestion(given[0], verbs)}")
+    run: Callable[[list[str]], int] = importlib.import_module(f"fovea.commands.{given[0]}").run
+    return run(given[1:])

@@ -1,0 +1,1 @@
+"""Files to batches: the pixel door, sets of images, splits, preprocessing, augmentation, the loader."""

@@ -1,0 +1,195 @@
+"""What a data set is to the rest of the house: named splits of images with labels, and the class names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fovea.data.pixels import read_image
+from fovea.errors import DataError, UsageError
+
+SPLITS = ("train", "validation", "test")
+
+
+class Images(Protocol):
+    """Raw images by index, before any preprocessing."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        """One image: (height, width) or (height, width, channels); uint8, or float as given by the user."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What people call the image: its path, or its place in the set."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names and contents, as hexadecimal."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images that lie in memory as one array (N, H, W) or (N, H, W, C)."""
+
+    array: NDArray[np.generic]
+    prefix: str
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        image: NDArray[np.generic] = self.array[index]
+        return image
+
+    def name(self, index: int) -> str:
+        """The set's name and the place in it."""
+        return f"{self.prefix}/{index}"
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, type and values."""
+        digest = hashlib.sha256(f"{self.prefix} {self.array.shape} {self.array.dtype}".encode())
+        digest.update(np.ascontiguousarray(self.array).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Images that lie in files below one folder and come through the pixel door."""
+
+    root: Path
+    paths: tuple[str, ...]  # relative to root, with forward slashes
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        return read_image(self.root / self.paths[index])
+
+    def name(self, index: int) -> str:
+        """The path as the user would type it."""
+        return str(self.root / self.paths[index])
+
+    def fingerprint(self) -> str:
+        """SHA-256 over relative paths and contents: the same set in another place has the same one."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            content = hashlib.sha256((self.root / path).read_bytes()).hexdigest()
+            digest.update(f"{path}\0{content}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some images of a set, in the order of their indices."""
+
+    images: Images
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        return self.images[int(self.indices[index])]
+
+    def name(self, index: int) -> str:
+        """The name in the whole set."""
+        return self.images.name(int(self.indices[index]))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the whole set's fingerprint and the choice."""
+        return hashlib.sha256(self.images.fingerprint().encode() + self.indices.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one purpose, with their labels.
+
+    Args:
+        name: "train", "validation" or "test".
+        images: The raw images.
+        labels: Class indices, shape (N,), int64.
+        classes: The class names; `labels` index them.
+    """
+
+    name: str
+    images: Images
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set: its splits, its class names, and what its images are like.
+
+    Args:
+        name: What people call it; for a folder, the folder's own name.
+        train, validation, test: The splits; a missing one is None.
+        classes: Class names in the order of the labels.
+        channels: 1 for grey images, 3 for colour, or what an array has.
+        image_size: The side of the images in pixels where all are square and equal, else None.
+        padded_below: Images up to this size are padded to the network's size, not enlarged (MNIST in LeNet-5's 32).
+        source: The arguments of `open_data` that open it again; None for what only lies in memory.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split | None
+    validation: Split | None
+    test: Split | None
+    channels: int
+    image_size: int | None = None
+    padded_below: int = 0
+    source: dict[str, Any] | None = None
+
+    def split(self, name: str) -> Split:
+        """The split of that name.
+
+        Raises:
+            UsageError: there is no such split; those there are, are named.
+        """
+        found: Split | None = getattr(self, name, None) if name in SPLITS else None
+        if found is None:
+            there = ", ".join(s for s in SPLITS if getattr(self, s) is not None)
+            raise UsageError(f"{self.name} has no split {name!r}; there are {there}")
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 over classes, labels and every image: equal data sets have equal ones, wherever they lie."""
+        digest = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
+        for name in SPLITS:
+            split: Split | None = getattr(self, name)
+            if split is not None:
+                digest.update(f"{name} {split.images.fingerprint()}".encode())
+                digest.update(split.labels.tobytes())
+        return digest.hexdigest()
+
+
+def counts(labels: NDArray[np.int64], classes: Sequence[str]) -> dict[str, int]:
+    """How many images each class has."""
+    return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+
+
+def check_classes(name: str, train: Split) -> None:
+    """Refuse what cannot be learned from: no image, one class, a class without an image.
+
+    Raises:
+        DataError: with the counts.
+    """
+    if len(train) == 0:
+        raise DataError(f"{name}: no image to train on; expected root/<class>/<image> or root/train/<class>/<image>")
+    if len(train.classes) < 2:
+        raise DataError(f"{name}: there is one class ({train.classes[0]}) only; a classifier needs at least two")
+    empty = [c for c, n in counts(train.labels, train.classes).items() if n == 0]
+    if empty:
+        raise DataError(f"{name}: no training image for {', '.join(empty)}; add images or remove the class")

@@ -1,0 +1,67 @@
+"""Cutting one set into train, validation and test: stratified, by a seed, the same wherever it runs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fovea import randomness
+from fovea.errors import DataError, UsageError
+
+Fractions = tuple[float, float, float]
+
+
+def parse_fractions(text: str) -> Fractions:
+    """The text "0.8/0.1/0.1" as three fractions of train, validation and test.
+
+    Raises:
+        UsageError: not three numbers from 0 to 1 that sum to 1, or nothing for train.
+    """
+    try:
+        train, validation, test = (float(part) for part in text.split("/"))
+    except ValueError as error:
+        raise UsageError(f"split (={text}) must be three fractions such as 0.8/0.1/0.1") from error
+    fractions = (train, validation, test)
+    if not all(0 <= f <= 1 for f in fractions) or not math.isclose(sum(fractions), 1, abs_tol=1e-6) or train == 0:
+        raise UsageError(f"split (={text}) must be three fractions from 0 to 1 that sum to 1, the first above 0")
+    return fractions
+
+
+def stratified(labels: NDArray[np.int64], fractions: Fractions, seed: int) -> list[NDArray[np.int64]]:
+    """Indices of train, validation and test: of every class the same fractions, to within one image.
+
+    Each class is put in an order drawn from the seed, and cut. Validation and test have exactly their fraction of the
+    whole, rounded; train has the rest. Indices come sorted.
+
+    Raises:
+        DataError: a fraction above 0 rounds to no image at all.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    cuts = [_shares(sizes, fraction) for fraction in fractions[1:]]
+    parts: list[list[NDArray[np.int64]]] = [[], [], []]
+    for n, label in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        members = members[randomness.permutation(randomness.key(seed, "split", int(label)), len(members))]
+        validation, test = int(cuts[0][n]), int(cuts[1][n])
+        train = len(members) - validation - test
+        for part, chosen in zip(parts, np.split(members, [train, train + validation]), strict=True):
+            part.append(chosen)
+    indices = [np.sort(np.concatenate(part)) for part in parts]
+    for name, fraction, chosen in zip(("train", "validation", "test"), fractions, indices, strict=True):
+        if fraction > 0 and len(chosen) == 0:
+            raise DataError(
+                f"the {name} split rounds to nothing: {fraction:g} of {len(labels)} images in {len(classes)} classes; "
+                f"add images, or change --split"
+            )
+    return indices
+
+
+def _shares(sizes: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """How many of each class: whole numbers that sum to the fraction of all, the largest remainders rounded up."""
+    exact = sizes * fraction
+    shares = np.floor(exact + 1e-9).astype(np.int64)
+    missing = round(float(sizes.sum()) * fraction) - int(shares.sum())
+    shares[np.argsort(-(exact - shares), kind="stable")[:missing]] += 1
+    return shares

@@ -1,0 +1,76 @@
+"""The numbers themselves, each a function of logits and labels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fovea.errors import ShapeError
+
+NORMAL_975 = 1.959963984540054  # the standard normal's 97.5 % point
+
+
+def top_k_accuracy(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, k: int = 5) -> float:
+    """Fraction of images whose label is among the k largest logits, in [0, 1]; 1 is best.
+
+    Ties count as the lower class index, so results repeat across devices. Above the number of classes k is cut to it.
+
+    Raises:
+        ShapeError: logits and labels disagree on n, or n is 0.
+
+    Source: Russakovsky et al. 2015, arXiv:1409.0575 (top-5 error is 1 minus this at k=5).
+    """
+    _check(logits, labels)
+    ranked = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :k]
+    return float((ranked == labels[:, None]).any(dim=1).double().mean())
+
+
+def negative_log_likelihood(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> float:
+    """Mean of -log softmax(logits)[label], in nats; 0 is best.
+
+    Raises:
+        ShapeError: logits and labels disagree on n, or n is 0.
+    """
+    _check(logits, labels)
+    return float(F.cross_entropy(logits.double(), labels))
+
+
+def confusion(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> NDArray[np.int64]:
+    """Counts (k, k): rows are the labels, columns the predictions.
+
+    Raises:
+        ShapeError: logits and labels disagree on n, or n is 0.
+    """
+    _check(logits, labels)
+    k = logits.shape[1]
+    cells = labels * k + predicted(logits)
+    return torch.bincount(cells, minlength=k * k).reshape(k, k).numpy()
+
+
+def predicted(logits: Float[Tensor, "n k"]) -> Int[Tensor, "n"]:
+    """The class index of the largest logit; of equal ones the lowest."""
+    return torch.sort(logits, dim=1, descending=True, stable=True).indices[:, 0]
+
+
+def wilson_interval(correct: int, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a fraction, in [0, 1].
+
+    Unlike the normal approximation it stays inside [0, 1] and is honest near both ends.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    z, p = NORMAL_975, correct / images
+    centre = (p + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * math.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _check(logits: Tensor, labels: Tensor) -> None:
+    if len(logits) != len(labels) or len(labels) == 0:
+        raise ShapeError(f"logits of {len(logits)} images and {len(labels)} labels must be equally many, at least one")

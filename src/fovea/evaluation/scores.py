@@ -1,0 +1,91 @@
+"""The result of judging a model: a frozen value that prints itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fovea.evaluation import metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """How good a model is on one split.
+
+    Args:
+        split: The split's name.
+        images: How many images were judged; each counts once.
+        top1: Fraction right, in [0, 1].
+        top1_interval: Its 95 % Wilson interval.
+        k: 5, or the number of classes where there are fewer.
+        top_k: Fraction whose label is among the k most probable.
+        negative_log_likelihood: In nats; lower is better.
+        classes: Class names.
+        confusion: Counts, rows true, columns predicted.
+    """
+
+    split: str
+    images: int
+    top1: float
+    top1_interval: tuple[float, float]
+    k: int
+    top_k: float
+    negative_log_likelihood: float
+    classes: tuple[str, ...]
+    confusion: NDArray[np.int64]
+
+    @property
+    def recall(self) -> dict[str, float | None]:
+        """Of each class's images the fraction that was recognised; None for a class without images."""
+        rows = self.confusion.sum(axis=1)
+        return {
+            name: float(self.confusion[i, i] / rows[i]) if rows[i] else None for i, name in enumerate(self.classes)
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers without the matrix, as they go into a bundle."""
+        return {
+            "images": self.images,
+            "top1": self.top1,
+            "top1_interval": list(self.top1_interval),
+            f"top{self.k}": self.top_k,
+            "negative_log_likelihood": self.negative_log_likelihood,
+        }
+
+    def __str__(self) -> str:
+        low, high = self.top1_interval
+        wrong = self.images - round(self.top1 * self.images)
+        return (
+            f"{self.split}: top-1 accuracy {self.top1:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+            f"{wrong:,} of {self.images:,} images wrong; top-{self.k} {self.top_k:.2%}; "
+            f"negative log-likelihood {self.negative_log_likelihood:.4f}"
+        )
+
+
+def score(
+    logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, split: str, classes: tuple[str, ...]
+) -> Scores:
+    """Scores from logits and labels.
+
+    Raises:
+        ShapeError: logits and labels disagree on the number of images.
+    """
+    k = min(5, len(classes))
+    top1 = metrics.top_k_accuracy(logits, labels, k=1)
+    images = len(labels)
+    return Scores(
+        split=split,
+        images=images,
+        top1=top1,
+        top1_interval=metrics.wilson_interval(round(top1 * images), images),
+        k=k,
+        top_k=metrics.top_k_accuracy(logits, labels, k=k),
+        negative_log_likelihood=metrics.negative_log_likelihood(logits, labels),
+        classes=classes,
+        confusion=metrics.confusion(logits, labels),
+    )

@@ -1,0 +1,97 @@
+"""The usual network: named stages one after another, then a head."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fovea.errors import ModelError, ShapeError, UsageError, suggestion
+
+
+class ConvNet(nn.Module):
+    """Images through named stages to feature maps, and through a head to logits.
+
+    The stages carry the paper's names, so that Grad-CAM, style layers, freezing and checkpoints all say the same:
+    `features.conv4_x`. The head's last module is its output layer; the one before it gives `num_features` numbers.
+
+    Args:
+        stages: The feature stages in order, by name.
+        head: The head's modules in order, by name; the last one gives the logits.
+        in_channels: Channels of the images.
+    """
+
+    def __init__(self, stages: Mapping[str, nn.Module], *, head: Mapping[str, nn.Module], in_channels: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.features = nn.Sequential(OrderedDict(stages))
+        self.head = nn.Sequential(OrderedDict(head))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return int(_width(self.head[-1], "out"))
+
+    @property
+    def num_features(self) -> int:
+        """Length of what the output layer receives."""
+        return int(_width(self.head[-1], "in"))
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Logits of a batch of images.
+
+        Raises:
+            ShapeError: the images have another number of channels than the network.
+        """
+        if images.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"images have {images.shape[1]} channels, but the network takes in_channels={self.in_channels}; "
+                f"build it with in_channels={images.shape[1]}, or convert the images"
+            )
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+    def stage_outputs(self, images: Float[Tensor, "n c h w"], names: Iterable[str]) -> dict[str, Tensor]:
+        """The outputs of the named stages, in the network's order; later stages do not run.
+
+        Raises:
+            UsageError: a name is no stage of this network.
+        """
+        wanted = set(names)
+        stages = dict(self.features.named_children())
+        for name in sorted(wanted - stages.keys()):
+            raise UsageError(f"no stage is called {name}; there are {', '.join(stages)}.{suggestion(name, stages)}")
+        outputs: dict[str, Tensor] = {}
+        for name, stage in stages.items():
+            if len(outputs) == len(wanted):
+                break
+            images = stage(images)
+            if name in wanted:
+                outputs[name] = images
+        return outputs
+
+    def reset_head(self, num_classes: int) -> None:
+        """Replace the output layer by a fresh one for another number of classes."""
+        last = list(self.head.named_children())[-1][0]
+        setattr(self.head, last, _fresh_output(self.head[-1], num_classes))
+
+
+def _width(output: nn.Module, side: str) -> int:
+    for unit in ("features", "channels"):
+        if hasattr(output, f"{side}_{unit}"):
+            return int(getattr(output, f"{side}_{unit}"))
+    raise ModelError(f"the head's last module ({type(output).__name__}) has no {side}_features or {side}_channels")
+
+
+def _fresh_output(output: nn.Module, num_classes: int) -> nn.Module:
+    if hasattr(output, "resized"):
+        fresh: nn.Module = output.resized(num_classes)
+        return fresh
+    if isinstance(output, nn.Linear):
+        weight = output.weight
+        return nn.Linear(
+            output.in_features, num_classes, output.bias is not None, device=weight.device, dtype=weight.dtype
+        )
+    raise ModelError(f"the head's last module ({type(output).__name__}) cannot be replaced; give it resized(n)")

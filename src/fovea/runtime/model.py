@@ -1,0 +1,93 @@
+"""A bundle ready to predict: images in, logits out, through the preprocessing that the bundle carries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fovea import bundle as bundles
+from fovea.bundle import Bundle
+from fovea.data.loader import Fitted
+from fovea.data.preprocessing import Preprocessing
+from fovea.data.sets import Images
+from fovea.errors import ModelError, UsageError
+from fovea.runtime.find import find_bundle
+
+# Batches are cut at fixed boundaries by index, so that logits do not depend on who asks for how many.
+BATCH_SIZE = 256
+
+
+class Model:
+    """Predicts with a bundle's network, in evaluation mode and without gradients.
+
+    Args:
+        bundle: The network with its meaning.
+        device: Where the network runs.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: torch.device | str = "cpu") -> None:
+        self.bundle = bundle
+        self.device = torch.device(device)
+        self.network = bundle.network.to(self.device).eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return self.bundle.classes
+
+    def logits(self, images: Images) -> Float[Tensor, "n k"]:
+        """Logits of raw images, in their order, on the CPU."""
+        labels = torch.zeros(len(images), dtype=torch.int64)
+        return network_logits(self.network, Fitted(images, labels, self.bundle.preprocessing, None), self.device)
+
+
+def network_logits(network: nn.Module, fitted: Fitted, device: torch.device) -> Float[Tensor, "n k"]:
+    """Logits of fitted images in evaluation mode, on the CPU; the network's mode is as before afterwards."""
+    was_training = network.training
+    network.eval()
+    parts = []
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(fitted), BATCH_SIZE):
+                pixels = fitted.gather(np.arange(start, min(start + BATCH_SIZE, len(fitted))))
+                parts.append(network(fitted.preprocessing.normalise(pixels.to(device))).float().cpu())
+    finally:
+        network.train(was_training)
+    return torch.cat(parts)
+
+
+def load(model: Path | str, *, network: nn.Module | None = None, device: torch.device | str = "cpu") -> Model:
+    """A model from a run folder or a bundle's folder.
+
+    Args:
+        model: The folder.
+        network: The module to load the weights into, where it is not one of the catalogue.
+        device: Where it shall run.
+
+    Raises:
+        UsageError: there is no such folder.
+        ModelError: the folder holds no bundle, or one that is damaged or does not fit.
+    """
+    return Model(bundles.load(find_bundle(model), network=network), device=device)
+
+
+def as_model(network: nn.Module, images: Images, classes: tuple[str, ...]) -> Model:
+    """A plain module as a model for images of its own size: pixels scaled to [0, 1], nothing subtracted."""
+    first = np.asarray(images[0])
+    if first.shape[0] != first.shape[1]:
+        raise UsageError(f"images of {first.shape[0]}×{first.shape[1]} pixels must be square for a module without bundle")
+    channels = first.shape[2] if first.ndim == 3 else 1
+    size = first.shape[0]
+    spec = Preprocessing(image_size=size, resize=size, in_channels=getattr(network, "in_channels", channels))
+    if first.dtype != np.uint8:
+        spec = replace(spec, scale=1.0)
+    count = getattr(network, "num_classes", len(classes))
+    if count != len(classes):
+        raise ModelError(f"the network gives {count} logits, but there are {len(classes)} classes")
+    described = bundles.describe(network)
+    return Model(Bundle(network=network, architecture=described, classes=classes, preprocessing=spec))

@@ -1,0 +1,1 @@
+"""Numbers to weights: the loop, recipes, losses, optimisers, schedules, checkpoints, run folders."""

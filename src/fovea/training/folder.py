@@ -1,0 +1,111 @@
+"""The run folder: one writer, a configuration, a history, checkpoints, a bundle, pictures."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fovea.errors import ModelError, RunInUse, UsageError
+from fovea.files import RUN_FILE, machine_error, make_folder, read_json, write_durably, write_json
+
+LOCK, HISTORY, LATEST = "run.lock", "history.csv", "latest"
+
+
+def new_name(architecture: str, data: str) -> Path:
+    """runs/<time>_<architecture>_<data>, not taken yet; on a machine it sorts by time."""
+    stem = f"{datetime.now():%Y-%m-%d_%H%M%S}_{architecture}_{data}"
+    candidates = (Path("runs") / (stem if n == 1 else f"{stem}_{n}") for n in range(1, 1000))
+    return next(path for path in candidates if not path.exists())
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        UsageError: it does; where it is a run, how to go on with it.
+    """
+    if not folder.exists() or (folder.is_dir() and all(p.name == LOCK for p in folder.iterdir())):
+        return
+    if (folder / RUN_FILE).exists():
+        raise UsageError(
+            f"{folder}: holds a run already; choose another --out, or go on with it: fovea train --resume {folder}"
+        )
+    raise UsageError(f"{folder}: exists and holds other things; choose another --out")
+
+
+def create(folder: Path, configuration: Mapping[str, Any]) -> None:
+    """Write the configuration into a folder that is free.
+
+    Raises:
+        UsageError: the folder holds something already.
+        MachineError: it cannot be written.
+    """
+    check_free(folder)
+    write_json(folder / RUN_FILE, dict(configuration))
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """What the run was told.
+
+    Raises:
+        ModelError: the folder holds no run.
+    """
+    if not (folder / RUN_FILE).is_file():
+        raise ModelError(f"{folder}: is no run folder (no {RUN_FILE} in it)")
+    return read_json(folder / RUN_FILE)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunInUse: another process holds it; it is named.
+        MachineError: the folder cannot be written.
+    """
+    make_folder(folder)
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise machine_error(folder / LOCK, error, needed=0) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
+            raise RunInUse(f"{folder}: is being written by {holder}; wait for it, or choose another --out") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """All finished epochs as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_durably(folder / HISTORY, text.getvalue().encode())
+
+
+def point_latest(folder: Path) -> None:
+    """Let the link `latest` beside the run point to it; where links cannot be made there is none."""
+    link = folder.parent / LATEST
+    temporary = folder.parent / f".{LATEST}.{os.getpid()}.tmp"
+    try:
+        if link.exists() and not link.is_symlink():
+            return
+        temporary.symlink_to(folder.name)
+        os.replace(temporary, link)
+    except OSError:
+        temporary.unlink(missing_ok=True)

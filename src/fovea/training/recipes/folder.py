@@ -1,0 +1,19 @@
+"""Recipes for a folder of one's own photographs."""
+
+from __future__ import annotations
+
+from fovea.data.options import Augmentation
+from fovea.training.options import TrainingOptions
+
+
+def photos() -> TrainingOptions:
+    """A start for a folder of photographs, from scratch: flips, small shifts and zooms, forty epochs."""
+    return TrainingOptions(
+        epochs=40,
+        batch_size=32,
+        lr=0.02,
+        weight_decay=1e-3,
+        warmup_epochs=2,
+        label_smoothing=0.1,
+        augmentation=Augmentation(shift=3, rotate=10, zoom=0.1, flip=True),
+    )
