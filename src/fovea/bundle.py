@@ -91,7 +91,9 @@ def load(folder: Path | str, *, network: nn.Module | None = None) -> Bundle:
     try:
         return _from_meaning(folder, meaning, network)
     except (KeyError, TypeError) as error:
-        raise ModelError(f"{folder / BUNDLE_FILE}: is damaged, field {error} is missing or of the wrong kind") from error
+        raise ModelError(
+            f"{folder / BUNDLE_FILE}: is damaged, field {error} is missing or of the wrong kind"
+        ) from error
 
 
 def describe(network: nn.Module) -> Architecture | None:
@@ -99,7 +101,8 @@ def describe(network: nn.Module) -> Architecture | None:
     architecture = architecture_of(network)
     if architecture is None:
         return None
-    return dataclasses.replace(architecture, num_classes=network.num_classes)
+    num_classes: Any = network.num_classes  # it may have a new head since it was built
+    return dataclasses.replace(architecture, num_classes=num_classes)
 
 
 def as_json(value: Any) -> Any:

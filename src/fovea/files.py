@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -114,7 +115,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove_quietly(path: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # renamed already, or on a disk that refuses: nothing is left to do
         path.unlink()
-    except OSError:
-        pass  # already renamed, or on a disk that refuses: there is nothing left to do

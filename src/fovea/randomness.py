@@ -26,9 +26,9 @@ def key(seed: int, purpose: str, *counters: int) -> int:
 def bits(draw_key: int, indices: ArrayLike, draws: int = 1) -> NDArray[np.uint64]:
     """64 random bits for each index and draw, shape (len(indices), draws); row i depends on indices[i] alone."""
     column = np.asarray(indices, dtype=np.uint64)[:, None]
-    counter = column * np.uint64(draws) + np.arange(draws, dtype=np.uint64)
+    counter = (column * np.uint64(draws) + np.arange(draws, dtype=np.uint64)).astype(np.uint64)
     with np.errstate(over="ignore"):  # the arithmetic is modulo 2**64 by design
-        mixed = np.uint64(draw_key) + (counter + np.uint64(1)) * _GAMMA
+        mixed: NDArray[np.uint64] = np.uint64(draw_key) + (counter + np.uint64(1)) * _GAMMA
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return mixed ^ (mixed >> np.uint64(31))
@@ -36,7 +36,7 @@ def bits(draw_key: int, indices: ArrayLike, draws: int = 1) -> NDArray[np.uint64
 
 def uniforms(draw_key: int, indices: ArrayLike, draws: int = 1) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), shape (len(indices), draws); row i depends on indices[i] alone."""
-    return (bits(draw_key, indices, draws) >> np.uint64(11)) * 2.0**-53
+    return (bits(draw_key, indices, draws) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permutation(draw_key: int, n: int) -> NDArray[np.int64]:

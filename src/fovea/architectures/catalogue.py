@@ -1,4 +1,4 @@
-"""The catalogue: which networks there are, what is known of them, and how one is built. Facts are read without torch."""
+"""The catalogue: which networks there are, what is known of them, how one is built. Facts are read without torch."""
 
 from __future__ import annotations
 

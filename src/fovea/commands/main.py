@@ -68,7 +68,9 @@ def help_text() -> str:
     lines = ["usage: fovea VERB ...", "", "The workbench for convolutional image recognition.", ""]
     for group, verbs in VERBS.items():
         lines += [f"{group}:"] + [f"  {verb:<10} {what}" for verb, what in verbs.items()]
-    return "\n".join([*lines, "", EXAMPLES, "", "fovea VERB --help explains a verb; fovea --version gives the version."])
+    return "\n".join(
+        [*lines, "", EXAMPLES, "", "fovea VERB --help explains a verb; fovea --version gives the version."]
+    )
 
 
 def _dispatch(given: list[str]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -32,17 +31,17 @@ def parse(kind: type[T], verb: str, arguments: Sequence[str], *, default: T | No
     whole = [_whole(argument) for argument in arguments]
     if "--help" in whole or "-h" in whole:
         return _cli(kind, verb, whole, default)
-    said = io.StringIO()
+    said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # what tyro draws depends on the encoding
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             return _cli(kind, verb, whole, default)
     except SystemExit as error:
-        raise UsageError(f"{_sentence(said.getvalue())}; 'fovea {verb} --help' explains") from error
+        raise UsageError(f"{_sentence(_text(said))} 'fovea {verb} --help' explains.") from error
 
 
 def _cli(kind: type[T], verb: str, arguments: Sequence[str], default: T | None) -> T:
     description = (kind.__doc__ or "").strip()
-    settings = (tyro.conf.OmitArgPrefixes,)
+    settings = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName)
     if default is None:
         return tyro.cli(kind, prog=f"fovea {verb}", description=description, args=arguments, config=settings)
     return tyro.cli(
@@ -55,9 +54,16 @@ def _whole(argument: str) -> str:
     return SHORT.get(name, name) + equals + value
 
 
+def _text(written: io.TextIOWrapper) -> str:
+    written.seek(0)
+    return written.read()
+
+
 def _sentence(panel: str) -> str:
-    """tyro draws its errors in a box over several lines; here they become one line without the box."""
-    lines = [re.sub(r"^[│|]\s?|\s*[│|]$", "", line).strip() for line in panel.splitlines()]
-    kept = [line for line in lines if line and not re.match(r"^[╭╰├─+-]", line)]
-    cut = next((i for i, line in enumerate(kept) if line.startswith("For full helptext")), len(kept))
-    return re.sub(r"\s+", " ", " ".join(kept[:cut])).strip(" .:;") or "the arguments cannot be read"
+    """Tyro draws its errors as a panel: a box, what is wrong, a rule, hints; here they become one sentence."""
+    lines = [line.strip("│ ") for line in panel.splitlines() if not line.startswith(("╭", "╰"))]
+    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    what = " ".join(lines[:rule]).strip(" .") or "the arguments cannot be read"
+    hints = lines[rule:] if any(line.startswith("Perhaps you meant") for line in lines) else []
+    close = [line.split()[0].rstrip(",") for line in hints if line.startswith("--")]
+    return what + (f". Did you mean {' or '.join(close[:3])}?" if close else ".")

@@ -64,7 +64,8 @@ def multiply_adds(network: nn.Module, *, in_channels: int, image_size: int) -> i
     by_module = counter.get_flop_counts()
     root = type(network).__name__
     run = {name: sum(by_module.get(f"{root}.{name}", {}).values()) // 2 for name in declared}
-    return counter.get_total_flops() // 2 - sum(run.values()) + sum(declared.values())
+    total = int(counter.get_total_flops()) // 2
+    return total - sum(run.values()) + sum(declared.values())
 
 
 def _run_on_meta(network: nn.Module, in_channels: int, image_size: int) -> None:

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: 1,797 grey images of 8×8 pixels (UCI optical digits, test part)."""
+"""The handwritten digits that come with scikit-learn: 1,797 grey images of 8×8 pixels, the UCI set's test part."""
 
 from __future__ import annotations
 

@@ -24,12 +24,13 @@ Listing = tuple[FileImages, NDArray[np.int64]]
 
 def split_folders(root: Path) -> dict[str, Path]:
     """The folders of the splits that lie in root, by split; empty where root holds classes directly."""
-    found = {}
+    found: dict[str, Path] = {}
     for split, names in SPLIT_FOLDERS.items():
         there = [root / name for name in names if (root / name).is_dir()]
         if len(there) > 1:
             raise DataError(f"{root}: holds {' and '.join(p.name for p in there)}, which mean the same; keep one")
-        found |= {split: path for path in there}
+        if there:
+            found[split] = there[0]
     return found if "train" in found else {}
 
 

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: idx files in torchvision's layout, `<data root>/<set>/raw/train-images-idx3-ubyte` and so on."""
+"""MNIST and Fashion-MNIST: idx files in torchvision's layout, `<data root>/<set>/raw/train-images-idx3-ubyte` etc."""
 
 from __future__ import annotations
 

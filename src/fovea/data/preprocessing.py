@@ -83,14 +83,14 @@ class Preprocessing:
 
 def measure(pixels: Shaped[Tensor, "n c s s"], scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of pixels divided by scale; a constant channel's deviation is 1."""
-    counts = [0.0, 0.0]
+    count = 0
     sums = torch.zeros(2, pixels.shape[1], dtype=torch.float64)
-    for chunk in pixels.split(1024):
-        values = chunk.double() / scale
+    for start in range(0, len(pixels), 1024):
+        values = pixels[start : start + 1024].double() / scale
         sums += torch.stack([values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3))])
-        counts[0] += values.numel() / values.shape[1]
-    mean = sums[0] / counts[0]
-    std = (sums[1] / counts[0] - mean.square()).clamp(min=0).sqrt()
+        count += values.numel() // values.shape[1]
+    mean = sums[0] / count
+    std = (sums[1] / count - mean.square()).clamp(min=0).sqrt()
     std[std < 1e-6] = 1.0
     return tuple(round(m, 6) for m in mean.tolist()), tuple(round(s, 6) for s in std.tolist())
 

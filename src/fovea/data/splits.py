@@ -61,7 +61,7 @@ def stratified(labels: NDArray[np.int64], fractions: Fractions, seed: int) -> li
 def _shares(sizes: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
     """How many of each class: whole numbers that sum to the fraction of all, the largest remainders rounded up."""
     exact = sizes * fraction
-    shares = np.floor(exact + 1e-9).astype(np.int64)
+    shares: NDArray[np.int64] = np.floor(exact + 1e-9).astype(np.int64)
     missing = round(float(sizes.sum()) * fraction) - int(shares.sum())
     shares[np.argsort(-(exact - shares), kind="stable")[:missing]] += 1
     return shares

@@ -43,9 +43,7 @@ class Scores:
     def recall(self) -> dict[str, float | None]:
         """Of each class's images the fraction that was recognised; None for a class without images."""
         rows = self.confusion.sum(axis=1)
-        return {
-            name: float(self.confusion[i, i] / rows[i]) if rows[i] else None for i, name in enumerate(self.classes)
-        }
+        return {name: float(self.confusion[i, i] / rows[i]) if rows[i] else None for i, name in enumerate(self.classes)}
 
     def summary(self) -> dict[str, Any]:
         """The numbers without the matrix, as they go into a bundle."""
@@ -67,9 +65,7 @@ class Scores:
         )
 
 
-def score(
-    logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, split: str, classes: tuple[str, ...]
-) -> Scores:
+def score(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, split: str, classes: tuple[str, ...]) -> Scores:
     """Scores from logits and labels.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -86,9 +86,9 @@ def _width(output: nn.Module, side: str) -> int:
 
 
 def _fresh_output(output: nn.Module, num_classes: int) -> nn.Module:
-    if hasattr(output, "resized"):
-        fresh: nn.Module = output.resized(num_classes)
-        return fresh
+    resized: Callable[[int], nn.Module] | None = getattr(output, "resized", None)
+    if resized is not None:
+        return resized(num_classes)
     if isinstance(output, nn.Linear):
         weight = output.weight
         return nn.Linear(

@@ -26,9 +26,13 @@ def find_bundle(model: Path | str) -> Path:
     if folder.exists():
         raise ModelError(f"{folder}: is neither a run folder nor a bundle (no {BUNDLE_FILE} in it)")
     if str(model) in published():
-        raise ModelError(f"{model}: is a network without weights; train it (fovea train {model}) and name the run folder")
+        raise ModelError(
+            f"{model}: is a network without weights; train it (fovea train {model}) and name the run folder"
+        )
     known = [*published(), *_runs()]
-    raise UsageError(f"{str(model)!r} is neither a run folder, nor a bundle, nor a network.{suggestion(str(model), known)}")
+    raise UsageError(
+        f"{str(model)!r} is neither a run folder, nor a bundle, nor a network.{suggestion(str(model), known)}"
+    )
 
 
 def _runs() -> list[str]:

@@ -80,7 +80,9 @@ def as_model(network: nn.Module, images: Images, classes: tuple[str, ...]) -> Mo
     """A plain module as a model for images of its own size: pixels scaled to [0, 1], nothing subtracted."""
     first = np.asarray(images[0])
     if first.shape[0] != first.shape[1]:
-        raise UsageError(f"images of {first.shape[0]}×{first.shape[1]} pixels must be square for a module without bundle")
+        raise UsageError(
+            f"images of {first.shape[0]}×{first.shape[1]} pixels must be square for a module without bundle"
+        )
     channels = first.shape[2] if first.ndim == 3 else 1
     size = first.shape[0]
     spec = Preprocessing(image_size=size, resize=size, in_channels=getattr(network, "in_channels", channels))

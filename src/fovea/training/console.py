@@ -39,7 +39,8 @@ class Console:
         if self._bar:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         elif not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """Move the bar of the running epoch, counted from 1."""

@@ -104,8 +104,9 @@ class Loop:
 
     def _check(self, loss: torch.Tensor, progress: Progress) -> None:
         if not torch.isfinite(loss):
+            epoch = progress.step // len(self.batches) + 1
             raise NumbersError(
-                f"the loss is {loss.item()} at step {progress.step + 1} (epoch {progress.step // len(self.batches) + 1}); "
+                f"the loss is {loss.item()} at step {progress.step + 1:,} (epoch {epoch}); "
                 f"the weights before it are kept in {self.run / checkpoints.LAST}; "
                 f"try a smaller learning rate than --lr {self.options.lr:g}"
             )

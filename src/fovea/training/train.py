@@ -151,9 +151,7 @@ def _check_logits(network: nn.Module, spec: Preprocessing, data: Data) -> None:
         )
 
 
-def _describe(
-    network: nn.Module, data: Data, splits: Mapping[str, Fitted], options: TrainingOptions
-) -> dict[str, Any]:
+def _describe(network: nn.Module, data: Data, splits: Mapping[str, Fitted], options: TrainingOptions) -> dict[str, Any]:
     """What config.json holds: all that decides the run, and where its data lies."""
     architecture = bundles.describe(network)
     return {
@@ -266,7 +264,8 @@ def _finish(
 
 def _provenance(described: Mapping[str, Any], best: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the bundle keeps of the run: no time, no duration, no host, no path."""
-    versions = {"fovea": fovea.__version__, "torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
+    modules = {"fovea": fovea, "torch": torch, "numpy": np, "pillow": PIL}
+    versions = {name: module.__version__ for name, module in modules.items()}
     kept: dict[str, Any] = bundles.as_json(
         {
             "data": {key: value for key, value in described["data"].items() if key != "source"},
