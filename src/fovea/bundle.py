@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fovea.architectures.catalogue import Architecture, architecture_of, build
 from fovea.data.preprocessing import Preprocessing
-from fovea.errors import ModelError
+from fovea.errors import ModelError, UsageError
 from fovea.files import BUNDLE_FILE, make_folder, read_json, sha256, write_durably, write_json
 
 FORMAT = "fovea-bundle"
@@ -94,6 +94,8 @@ def load(folder: Path | str, *, network: nn.Module | None = None) -> Bundle:
         raise ModelError(
             f"{folder / BUNDLE_FILE}: is damaged, field {error} is missing or of the wrong kind"
         ) from error
+    except UsageError as error:
+        raise ModelError(f"{folder / BUNDLE_FILE}: its network cannot be built: {error}") from error
 
 
 def describe(network: nn.Module) -> Architecture | None:
@@ -190,6 +192,11 @@ def _from_meaning(folder: Path, meaning: dict[str, Any], network: nn.Module | No
         network = build(**dataclasses.asdict(architecture), seed=0)
     assert network is not None
     fill(network, read_weights(folder / meaning["weights"]["file"], meaning["weights"]["sha256"]), str(folder))
+    if architecture is not None and architecture.num_classes != len(meaning["classes"]):
+        raise ModelError(
+            f"{folder / BUNDLE_FILE}: names {len(meaning['classes'])} classes, but its network gives "
+            f"{architecture.num_classes} logits"
+        )
     spec = meaning["preprocessing"]
     return Bundle(
         network=network,

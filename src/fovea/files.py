@@ -52,8 +52,12 @@ def write_durably(path: Path, content: bytes) -> str:
 
 
 def write_json(path: Path, value: Any) -> str:
-    """Write value as JSON, keys in the order given, with the one durable write; equal values give equal bytes."""
-    return write_durably(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    """Write value as JSON, keys in the order given, with the one durable write; equal values give equal bytes.
+
+    File names that are no UTF-8 are escaped as JSON has it, so that `read_json` gives the same text back.
+    """
+    content = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_durably(path, content.encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: is damaged, not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path}: must hold a JSON object, not {type(value).__name__}")

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -37,8 +37,8 @@ class Evaluate:
     """Cuts --data."""
     data_root: Path | None = None
     """Where mnist and fashion_mnist lie."""
-    device: str = "cpu"
-    """Where the network runs: cpu, cuda or mps."""
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    """Where the network runs."""
     json: bool = False
     """An object for each model, a line each, for machines."""
 
@@ -77,7 +77,8 @@ def _data(asked: Evaluate, bundle: Path) -> Data:
     if asked.data is not None:
         return fovea.open_data(asked.data, split=asked.cut, split_seed=asked.split_seed, data_root=asked.data_root)
     told = bundle.parent / RUN_FILE
-    source = read_json(told)["data"]["source"] if told.is_file() else None
+    data = read_json(told).get("data") if told.is_file() else None
+    source = data.get("source") if isinstance(data, dict) else None
     if source is None:
         raise UsageError(f"{bundle}: does not say where its data lies; name it with --data")
     return fovea.open_data(**source | ({"data_root": asked.data_root} if asked.data_root else {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -40,8 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         8 finished with allowed failures, 130 or 143 stopped and saved.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with contextlib.suppress(AttributeError):  # a replaced stdout may lack it
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a file's name may be any bytes
     try:
-        return _dispatch(given)
+        code = _dispatch(given)
+        sys.stdout.flush()  # here, where a closed pipe is answered, not at exit
+        return code
     except FoveaError as error:
         if type(error) is FoveaError:
             traceback.print_exc()

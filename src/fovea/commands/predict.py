@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -24,8 +24,8 @@ class Predict:
     """Image files, or folders of them."""
     top: int = 3
     """How many classes to print for each image."""
-    device: str = "cpu"
-    """Where the network runs: cpu, cuda or mps."""
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    """Where the network runs."""
     json: bool = False
     """An object for each image, a line each, with the probability of every class."""
 

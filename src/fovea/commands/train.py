@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +68,8 @@ def run(arguments: list[str]) -> int:
         seed=key(asked.training.seed, "weights"),
     )
     done = fovea.train(network, opened, asked.training, out=asked.resume or asked.out, resume=asked.resume is not None)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks for all
+        return 0
     if asked.json:
         print(json.dumps({"run": str(done.folder)} | {name: each.summary() for name, each in done.scores.items()}))
     else:
@@ -88,9 +91,10 @@ def _with_defaults(arguments: list[str]) -> Train:
         options = recipe(first.recipe or fitting(net, data))
         base = dataclasses.replace(first, net=net, data=data, training=options, source=DataOptions())
     again = parse(Train, "train", arguments, default=base)
-    if first.net is not None and first.data is None:
+    if first.net is not None and first.data is None:  # one word: the other half stays as it was
         net, data = network_and_data(first.net, None)
-        again = dataclasses.replace(again, net=net, data=data)
+        is_net = net == first.net
+        again = dataclasses.replace(again, net=net if is_net else base.net, data=base.data if is_net else data)
     return again
 
 

@@ -56,7 +56,7 @@ def listing(folder: Path, classes: tuple[str, ...]) -> Listing:
     passed over.
 
     Raises:
-        DataError: a class folder that is not among the classes.
+        DataError: a class folder that is not among the classes, or a folder that cannot be listed.
     """
     labels: list[int] = []
     paths: list[str] = []
@@ -68,13 +68,17 @@ def listing(folder: Path, classes: tuple[str, ...]) -> Listing:
                 f"{', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}.{suggestion(name, classes)}"
             )
         found = sorted(_image_files(folder / name))
-        paths += [f"{folder.name}/{name}/{path}" for path in found]
+        paths += [f"{name}/{path}" for path in found]
         labels += [index[name]] * len(found)
-    return FileImages(folder.parent, tuple(paths)), np.asarray(labels, np.int64)
+    return FileImages(folder, tuple(paths)), np.asarray(labels, np.int64)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
 
 def _image_files(folder: Path) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):

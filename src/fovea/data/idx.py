@@ -21,6 +21,7 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 SECONDS_TO_WAIT = 30
+REMOVE = "remove it and run again with --download"
 LARGEST_FILE = 100_000_000  # bytes; the largest of these files has 47,040,016
 
 
@@ -108,7 +109,7 @@ def _read_file(idx_set: IdxSet, folder: Path, name: str, *, download: bool) -> N
             )
         _download(idx_set.address + packed.name, packed, idx_set.packed_sums[name])
     if path.exists():
-        content = path.read_bytes()
+        content = _bytes_of(path)
         _check_sum(path, content, idx_set.unpacked_sums.get(name))
     else:
         content = _unpack(packed, idx_set.packed_sums[name])
@@ -116,30 +117,37 @@ def _read_file(idx_set: IdxSet, folder: Path, name: str, *, download: bool) -> N
 
 
 def _unpack(packed: Path, expected: str) -> bytes:
-    content = packed.read_bytes()
+    content = _bytes_of(packed)
     _check_sum(packed, content, expected)
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{packed}: cannot be unpacked ({error}); remove it and run again with --download") from error
+        raise DataError(f"{packed}: cannot be unpacked ({error}); {REMOVE}") from error
 
 
-def _check_sum(path: Path, content: bytes, expected: str | None) -> None:
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _check_sum(place: Path | str, content: bytes, expected: str | None, advice: str = REMOVE) -> None:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if expected is not None and found != expected:
         raise DataError(
-            f"{path}: is damaged or another file: its MD5 is {found}, the published one {expected}; "
-            f"remove it and run again with --download"
+            f"{place}: is damaged or another file: its MD5 is {found}, the published one {expected}; {advice}"
         )
 
 
 def _download(address: str, path: Path, expected: str) -> None:
+    import http.client
     import urllib.request
 
     try:
         with urllib.request.urlopen(address, timeout=SECONDS_TO_WAIT) as response:
             content = response.read(LARGEST_FILE + 1)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise MachineError(f"{address}: cannot be downloaded ({error}); put the file at {path} by hand") from error
-    _check_sum(Path(address), content, expected)
+    _check_sum(address, content, expected, f"try again, or put the file at {path} by hand")
     write_durably(path, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,7 +60,7 @@ def fit_split(split: Split, preprocessing: Preprocessing, *, workers: int = 0) -
     """
     side, channels = preprocessing.image_size, preprocessing.in_channels
     labels = torch.from_numpy(split.labels)
-    first = preprocessing.fit(split.images[0])
+    first = _first_readable(split, preprocessing)
     if len(split) * first.nbytes > MEMORY_FOR_PIXELS:
         return Fitted(split.images, labels, preprocessing, None)
     packed = np.empty((len(split), channels, side, side), first.dtype)
@@ -80,6 +81,14 @@ def fit_split(split: Split, preprocessing: Preprocessing, *, workers: int = 0) -
             f"{len(failures)} of {len(split)} {split.name} images cannot be read; mend or remove them:\n  {named}{more}"
         )
     return Fitted(split.images, labels, preprocessing, torch.from_numpy(packed))
+
+
+def _first_readable(split: Split, preprocessing: Preprocessing) -> NDArray[np.generic]:
+    """What tells the size in memory; an unreadable image is named later, with all others."""
+    for index in range(len(split)):
+        with contextlib.suppress(UnreadableImage):
+            return preprocessing.fit(split.images[index])
+    return np.zeros((preprocessing.in_channels, preprocessing.image_size, preprocessing.image_size), np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,8 @@ def open_data(
     if isinstance(source, Data):
         return source
     if isinstance(source, tuple):
+        if len(source) != 2:
+            raise DataError(f"a tuple of {len(source)} was given; arrays come as the pair (images, labels)")
         return _from_arrays(*source, fractions or ARRAY_SPLIT, split_seed, classes)
     if not isinstance(source, str | Path):
         return _from_arrays(*_read_dataset(source), fractions or ARRAY_SPLIT, split_seed, classes)
@@ -114,7 +117,7 @@ def images_of_arrays(images: Any, labels: Any) -> tuple[ArrayImages, NDArray[np.
     Raises:
         DataError: shapes, types or values that cannot be used.
     """
-    array, indices = _images_array(images), np.asarray(labels)
+    array, indices = _images_array(images), _array(labels, "labels")
     if indices.ndim != 1 or len(array) != len(indices):
         raise DataError(f"images {array.shape} and labels {indices.shape} do not agree on the number of images")
     if len(indices) == 0 or not np.issubdtype(indices.dtype, np.integer) or indices.min() < 0:
@@ -140,9 +143,9 @@ def _images_array(images: Any) -> NDArray[np.generic]:
     import torch
 
     if isinstance(images, torch.Tensor):
-        images = images.detach().cpu().numpy()
-        images = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
-    array: NDArray[np.generic] = np.asarray(images)
+        images = images.permute(0, 2, 3, 1) if images.ndim == 4 else images
+        images = images.float() if images.is_floating_point() else images  # NumPy knows no bfloat16
+    array = _array(images, "images")
     if array.ndim not in (3, 4):
         raise DataError(f"images of shape {array.shape} must be (N, H, W), (N, H, W, C) or a tensor (N, C, H, W)")
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
@@ -150,12 +153,22 @@ def _images_array(images: Any) -> NDArray[np.generic]:
     return array if array.dtype == np.uint8 else array.astype(np.float32)
 
 
+def _array(values: Any, what: str) -> NDArray[np.generic]:
+    values = values.detach().cpu() if hasattr(values, "detach") else values
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} differ in shape among themselves; bring them to one shape first") from error
+
+
 def _read_dataset(dataset: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise DataError(f"{type(dataset).__name__} has no length or no places; give a Dataset of (image, label) pairs")
     images: list[NDArray[np.generic]] = []
     labels: list[int] = []
     size = 0
     for position in range(len(dataset)):
-        image, label = dataset[position][:2]
+        image, label = _pair(dataset[position], position)
         image = _images_array(image[None])[0] if hasattr(image, "detach") else np.asarray(image)
         size += image.nbytes
         if images and image.shape != images[0].shape:
@@ -163,10 +176,20 @@ def _read_dataset(dataset: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]
         if size > LARGEST_DATASET:
             raise DataError(f"the Dataset is larger than {LARGEST_DATASET >> 30} GiB; give a folder of images instead")
         images.append(image)
-        labels.append(int(label))
+        labels.append(label)
     if not images:
         raise DataError("the Dataset is empty")
     return np.stack(images), np.asarray(labels, np.int64)
+
+
+def _pair(item: Any, position: int) -> tuple[Any, int]:
+    try:
+        image, label = item[:2]
+        return image, operator.index(label)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise DataError(
+            f"item {position} of the Dataset is no pair of an image and a class index, but a {type(item).__name__}"
+        ) from error
 
 
 def _cut(

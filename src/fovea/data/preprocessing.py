@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from fovea.errors import ShapeError
+
+LONGEST = 20  # shorter sides; of a longer image the centre is cut out before it is resized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class Preprocessing:
         """Fitted pixels as the numbers the network receives, on the same device."""
         mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
         std = torch.tensor(self.std, device=pixels.device)[:, None, None]
-        return (pixels.float() - mean * self.scale) * (1 / (std * self.scale))
+        return pixels.to(torch.float32, copy=True).sub_(mean * self.scale).mul_(1 / (std * self.scale))
 
     def _channels(self, planes: NDArray[np.generic]) -> NDArray[np.generic]:
         found = planes.shape[2]
@@ -74,6 +77,10 @@ class Preprocessing:
                 f"an image of {height}×{width} pixels, {planes.shape[2]} channels and type {planes.dtype} cannot be "
                 f"resized to {self.resize}; give images of 8 bits with 1 or 3 channels, or of the size wanted"
             )
+        longest = min(height, width) * max(LONGEST, math.ceil(self.image_size / self.resize))
+        top, left = max(0, (height - longest) // 2), max(0, (width - longest) // 2)
+        planes = planes[top : top + longest, left : left + longest]
+        height, width = planes.shape[:2]
         factor = self.resize / min(height, width)
         size = (max(self.resize, round(width * factor)), max(self.resize, round(height * factor)))
         picture = Image.fromarray(planes[:, :, 0] if planes.shape[2] == 1 else planes)

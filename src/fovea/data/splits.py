@@ -39,7 +39,8 @@ def stratified(labels: NDArray[np.int64], fractions: Fractions, seed: int) -> li
         DataError: a fraction above 0 rounds to no image at all.
     """
     classes, sizes = np.unique(labels, return_counts=True)
-    cuts = [_shares(sizes, fraction) for fraction in fractions[1:]]
+    held = _shares(sizes, fractions[1], sizes)
+    cuts = [held, _shares(sizes, fractions[2], sizes - held)]
     parts: list[list[NDArray[np.int64]]] = [[], [], []]
     for n, label in enumerate(classes):
         members = np.flatnonzero(labels == label)
@@ -58,10 +59,14 @@ def stratified(labels: NDArray[np.int64], fractions: Fractions, seed: int) -> li
     return indices
 
 
-def _shares(sizes: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """How many of each class: whole numbers that sum to the fraction of all, the largest remainders rounded up."""
+def _shares(sizes: NDArray[np.int64], fraction: float, left: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of each class: whole numbers that sum to the fraction of all, the largest remainders rounded up.
+
+    No class gives more than it has left.
+    """
     exact = sizes * fraction
     shares: NDArray[np.int64] = np.floor(exact + 1e-9).astype(np.int64)
     missing = round(float(sizes.sum()) * fraction) - int(shares.sum())
-    shares[np.argsort(-(exact - shares), kind="stable")[:missing]] += 1
+    order = np.argsort(-(exact - shares), kind="stable")
+    shares[order[shares[order] < left[order]][:missing]] += 1
     return shares

@@ -15,7 +15,7 @@ from fovea.bundle import Bundle
 from fovea.data.loader import Fitted
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Images
-from fovea.errors import ModelError, UsageError
+from fovea.errors import MachineError, ModelError, UsageError
 from fovea.runtime.find import find_bundle
 
 # Batches are cut at fixed boundaries by index, so that logits do not depend on who asks for how many.
@@ -28,12 +28,19 @@ class Model:
     Args:
         bundle: The network with its meaning.
         device: Where the network runs.
+
+    Raises:
+        MachineError: there is no such device here.
     """
 
     def __init__(self, bundle: Bundle, *, device: torch.device | str = "cpu") -> None:
         self.bundle = bundle
-        self.device = torch.device(device)
-        self.network = bundle.network.to(self.device).eval()
+        try:
+            self.device = torch.device(device)
+            self.network = bundle.network.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
+            reason = str(error).partition("\n")[0]
+            raise MachineError(f"device (={device}) cannot be used: {reason}; choose another --device") from error
 
     @property
     def classes(self) -> tuple[str, ...]:

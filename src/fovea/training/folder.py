@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -30,11 +31,13 @@ def check_free(folder: Path) -> None:
     """Refuse a folder that holds something.
 
     Raises:
-        UsageError: it does; where it is a run, how to go on with it.
+        RunInUse: another process writes a run there.
+        UsageError: it holds something; where it is a run, how to go on with it.
     """
     if not folder.exists() or (folder.is_dir() and all(p.name == LOCK for p in folder.iterdir())):
         return
     if (folder / RUN_FILE).exists():
+        _refuse_while_written(folder)
         raise UsageError(
             f"{folder}: holds a run already; choose another --out, or go on with it: fovea train --resume {folder}"
         )
@@ -80,13 +83,25 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
-            raise RunInUse(f"{folder}: is being written by {holder}; wait for it, or choose another --out") from error
+            raise _in_use(folder, descriptor) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _refuse_while_written(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, PermissionError), open(folder / LOCK, "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _in_use(folder, lock.fileno()) from error
+
+
+def _in_use(folder: Path, descriptor: int) -> RunInUse:
+    holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
+    return RunInUse(f"{folder}: is being written by {holder}; wait for it, or choose another --out")
 
 
 def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,13 +78,14 @@ class Loop:
                 torch.manual_seed(randomness.key(self.options.seed, "step", progress.step, self.fabric.global_rank))
                 logits = forward(self.batches.fitted.preprocessing.normalise(pixels))
                 loss = loss_function(logits, labels)
-                self._check(loss, progress)
+                value = loss.item()
+                self._check(value, progress)
                 self.fabric.backward(loss)
                 optimiser.step()
                 optimiser.zero_grad()
 
                 progress.step += 1
-                progress.loss_sum += loss.item() * len(labels)
+                progress.loss_sum += value * len(labels)
                 progress.correct += int((logits.argmax(dim=1) == labels).sum())
                 progress.seen += len(labels)
                 self.console.step(epoch + 1, step + 1, steps)
@@ -102,11 +104,11 @@ class Loop:
             checkpoints.save(self.run / checkpoints.LAST, self.network, self.optimiser, Progress())
         return Progress()
 
-    def _check(self, loss: torch.Tensor, progress: Progress) -> None:
-        if not torch.isfinite(loss):
+    def _check(self, loss: float, progress: Progress) -> None:
+        if not math.isfinite(loss):
             epoch = progress.step // len(self.batches) + 1
             raise NumbersError(
-                f"the loss is {loss.item()} at step {progress.step + 1:,} (epoch {epoch}); "
+                f"the loss is {loss} at step {progress.step + 1:,} (epoch {epoch}); "
                 f"the weights before it are kept in {self.run / checkpoints.LAST}; "
                 f"try a smaller learning rate than --lr {self.options.lr:g}"
             )

@@ -14,6 +14,7 @@ import numpy as np
 import PIL
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 import fovea
@@ -25,7 +26,7 @@ from fovea.data.opening import open_data
 from fovea.data.preparing import geometry, prepare
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Data, Split
-from fovea.errors import ModelError, ShapeError
+from fovea.errors import MachineError, ModelError, ShapeError, UsageError
 from fovea.evaluation.scores import Scores, score
 from fovea.files import BUNDLE_FOLDER
 from fovea.runtime.model import Model, network_logits
@@ -82,7 +83,8 @@ def train(
         quiet: Tell no progress.
 
     Raises:
-        UsageError: `out` holds something already.
+        UsageError: `out` holds something already; `resume` without `out`.
+        MachineError: the device is not there, or the disk is full.
         DataError: data that cannot be learned from.
         ModelError: the network does not fit the data, or the checkpoint not the run.
         NumbersError: the loss became NaN or infinite.
@@ -90,13 +92,16 @@ def train(
         Stopped: a signal came; the run was saved.
     """
     options = options or TrainingOptions()
-    if out is not None and not resume:
+    if resume:
+        _check_resumable(out)
+    elif out is not None:
         folder.check_free(Path(out))
     data = open_data(data)
     splits = _prepare(network, data, options)
     described = _describe(network, data, splits, options)
     fabric = _fabric(options)
     name = described["network"]["name"]
+    batches = _batches(splits["train"], options, fabric)
     run = Path(fabric.broadcast(str(folder.new_name(name, data.name) if out is None else out)))
     with ExitStack() as stack:
         if fabric.is_global_zero:
@@ -109,7 +114,7 @@ def train(
             fabric=fabric,
             network=network,
             optimiser=sgd(network, options),
-            batches=_batches(splits["train"], options, fabric),
+            batches=batches,
             validate=lambda: _judge(network, splits, "validation", data, fabric.device),
             options=options,
             run=run,
@@ -118,6 +123,12 @@ def train(
         )
         history = loop.fit(resume=resume).history
         return _finish(fabric, network, data, splits, described, run, history)
+
+
+def _check_resumable(out: str | Path | None) -> None:
+    if out is None:
+        raise UsageError("resume=True goes on with the run in out; give out=")
+    folder.configuration(Path(out))
 
 
 def _prepare(network: nn.Module, data: Data, options: TrainingOptions) -> dict[str, Fitted]:
@@ -172,13 +183,16 @@ def _fabric(options: TrainingOptions) -> Fabric:
     """One process, or as many as torchrun started."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    fabric = Fabric(
-        accelerator=options.device,
-        devices=here,
-        num_nodes=processes // here,
-        strategy="ddp" if processes > 1 else "auto",
-        precision=options.precision,
-    )
+    try:
+        fabric = Fabric(
+            accelerator=options.device,
+            devices=here,
+            num_nodes=processes // here,
+            strategy="ddp" if processes > 1 else "auto",
+            precision=options.precision,
+        )
+    except (RuntimeError, MisconfigurationException) as error:
+        raise MachineError(f"device (={options.device}) is not available here: {error}") from error
     fabric.launch()
     return fabric
 
