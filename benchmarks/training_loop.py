@@ -91,7 +91,9 @@ def main() -> None:
         )
         ours = [row["images_per_second"] for row in loop.fit(resume=False).history]
 
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, batch {asked.batch_size}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, batch {asked.batch_size}"
+    )
     print("round  fovea images/s  bare images/s  ratio")
     pairs = list(zip(ours, bare, strict=True))[1:]  # the first round warms up
     for n, (mine, theirs) in enumerate(pairs, start=1):

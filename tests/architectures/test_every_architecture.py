@@ -81,7 +81,9 @@ def test_a_seed_fixes_the_weights_and_leaves_the_generator_alone(name):
     before = torch.get_rng_state()
     first, second, other = build(name, seed=7), build(name, seed=7), build(name, seed=8)
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
     assert any(
         not torch.equal(a, b) for a, b in zip(first.state_dict().values(), other.state_dict().values(), strict=True)
     )
@@ -105,7 +107,7 @@ def test_an_impossible_number_is_refused_with_its_value(argument, value):
 
 
 def test_an_unknown_name_offers_close_ones():
-    with pytest.raises(UsageError, match="no network is called 'lenet-5'.*Did you mean lenet5"):
+    with pytest.raises(UsageError, match=r"no network is called 'lenet-5'.*Did you mean lenet5"):
         build("lenet-5")
 
 

@@ -119,7 +119,7 @@ def test_stage_outputs_come_by_name_and_stop_early():
 
 
 def test_an_unknown_stage_is_named_with_its_neighbours():
-    with pytest.raises(UsageError, match="no stage is called lost; there are stem, last. Did you mean last"):
+    with pytest.raises(UsageError, match=r"no stage is called lost; there are stem, last. Did you mean last"):
         small_network().stage_outputs(torch.zeros(1, 3, 8, 8), ["lost"])
 
 
@@ -144,8 +144,7 @@ def test_a_head_that_cannot_be_replaced_says_so():
 
 
 def test_partial_convolution_starts_within_its_bound():
-    layer = PartialConv2d(6, C3_TABLE, 5)
-    layer.reset_parameters(lambda fan_in: 2.4 / fan_in)
+    layer = PartialConv2d(6, C3_TABLE, 5, bound=lambda fan_in: 2.4 / fan_in)
     assert layer.weight[:3].abs().max() <= 2.4 / 75
     assert layer.weight[:3].abs().max() > 0.8 * 2.4 / 75
     assert layer.weight[-6:].abs().max() <= 2.4 / 150

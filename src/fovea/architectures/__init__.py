@@ -1,1 +1,1 @@
-"""Structure: one paper per file and its tables; published.json holds the facts, catalogue.py finds and builds."""
+"""Structure: one paper per file and its tables; published/ holds the facts, by paper, catalogue.py finds and builds."""

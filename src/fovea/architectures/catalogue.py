@@ -5,10 +5,11 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,25 @@ from fovea.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """Where ours differs from a figure: by how much exactly, and why."""
+
+    difference: int  # ours minus the figure
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedError:
+    """An error rate as a source prints it, in per cent."""
+
+    data: str
+    protocol: str
+    top1: float | None
+    top5: float | None
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +51,16 @@ class Published:
     image_size: int  # side of the square images, in pixels
     in_channels: int
     num_classes: int
-    parameters: int
-    macs: int  # multiply-adds of one image
-    at_other_sizes: list[dict[str, int]]
+    parameters: int  # learnable, as counted on the reference implementation
+    macs: int  # multiply-adds of one image, likewise
     stages: dict[str, list[int]]  # the shape leaving each stage: channels, height, width
-    printed: dict[str, int]  # figures as the source prints them
-    deviations: dict[str, str]  # exact differences from the source, each with its reason
     idea: str
+    options: dict[str, Any] = field(default_factory=dict)  # what the builder is called with
+    at_other_sizes: list[dict[str, int]] = field(default_factory=list)
+    printed: dict[str, int] = field(default_factory=dict)  # figures as the source prints them, within 1 %
+    deviations: dict[str, Deviation] = field(default_factory=dict)  # by the figure's name
+    errors: list[PublishedError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # where sources disagree, or are from memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +71,16 @@ class Architecture:
     num_classes: int
     in_channels: int
     image_size: int
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @functools.cache
 def published() -> dict[str, Published]:
     """The facts on every network of the catalogue, by name, oldest first."""
-    text = resources.files("fovea.architectures").joinpath("published.json").read_text(encoding="utf-8")
-    return {entry["name"]: Published(**entry) for entry in json.loads(text)}
+    folder = resources.files("fovea.architectures").joinpath("published")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    entries = [_read(entry) for file in files for entry in json.loads(file.read_text(encoding="utf-8"))]
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.year)}
 
 
 def list_architectures(pattern: str = "*") -> list[str]:
@@ -83,6 +109,7 @@ def build(
     in_channels: int | None = None,
     image_size: int | None = None,
     seed: int | None = None,
+    **options: Any,
 ) -> nn.Module:
     """A network of the catalogue, initialised as its paper says.
 
@@ -93,9 +120,10 @@ def build(
         image_size: Side of the square images in pixels; the paper's where None.
         seed: Makes the weights a function of this number, and leaves torch's generator as it was; where None they
             are drawn from torch's generator, as in torch's own layers.
+        options: What the network's builder takes beside these; its docstring says.
 
     Raises:
-        UsageError: an unknown name, or a number below 1.
+        UsageError: an unknown name or option, or a number below 1.
         ShapeError: the network does not take this image_size.
     """
     known = facts(name)
@@ -104,15 +132,13 @@ def build(
         num_classes=known.num_classes if num_classes is None else num_classes,
         in_channels=known.in_channels if in_channels is None else in_channels,
         image_size=known.image_size if image_size is None else image_size,
+        options=options,
     )
     sizes = {k: getattr(architecture, k) for k in ("num_classes", "in_channels", "image_size")}
     for argument, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{argument} (={value!r}) must be a whole number, 1 or more")
-    module, _, function = known.builder.partition(":")
-    builder: Any = getattr(importlib.import_module(f"fovea.architectures.{module}"), function)
-    with _seeded(seed):
-        network: nn.Module = builder(**sizes)
+    network = _filled(_builder(known), sizes | known.options | options, seed)
     network.architecture = architecture  # type: ignore[assignment]  # a plain attribute, not a submodule
     return network
 
@@ -121,6 +147,36 @@ def architecture_of(network: nn.Module) -> Architecture | None:
     """How a network of the catalogue was built; None for a network of somebody else."""
     found = getattr(network, "architecture", None)
     return found if isinstance(found, Architecture) else None
+
+
+def _read(entry: dict[str, Any]) -> Published:
+    deviations = {what: Deviation(**each) for what, each in entry.pop("deviations", {}).items()}
+    errors = [PublishedError(**each) for each in entry.pop("errors", [])]
+    return Published(**entry, deviations=deviations, errors=errors)
+
+
+def _builder(known: Published) -> Callable[..., Any]:
+    module, _, function = known.builder.partition(":")
+    builder: Callable[..., Any] = getattr(importlib.import_module(f"fovea.architectures.{module}"), function)
+    return builder
+
+
+def _filled(builder: Callable[..., Any], arguments: dict[str, Any], seed: int | None) -> nn.Module:
+    """Build without memory, then allocate once and draw each tensor once."""
+    import torch
+
+    unknown = set(arguments) - set(inspect.signature(builder).parameters)
+    for name in sorted(unknown):
+        taken = inspect.signature(builder).parameters
+        raise UsageError(f"{builder.__name__} takes no {name}; it takes {', '.join(taken)}.{suggestion(name, taken)}")
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        network: nn.Module = builder(**arguments)
+    if device.type != "meta":
+        reset: Any = network.to_empty(device=device).reset_parameters
+        with _seeded(seed):
+            reset()
+    return network
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import nn
 
 from fovea.errors import ShapeError
 from fovea.layers.convnet import ConvNet
+from fovea.layers.initialisation import glorot_uniform, he_normal
 from fovea.layers.partial_convolution import PartialConv2d
 from fovea.layers.radial_basis import RadialBasisOutput
 from fovea.layers.scaled_tanh import ScaledTanh
@@ -21,6 +22,7 @@ from fovea.layers.trainable_subsampling import TrainableSubsampling
 MAPS = (6, 16)  # feature maps of the two convolutions, 5×5 each, with a pooling of 2×2 behind it
 UNITS = (120, 84)  # fully connected units before the output
 KERNEL = 5
+BOUND_1998 = 2.4  # weights and biases start uniformly within ± this over the fan-in (Appendix A, from memory)
 
 # Table I of the paper, by columns: the maps of S2 that each map of C3 sees. Written from memory; its totals, 60 pairs
 # and 1,516 parameters, are the published ones.
@@ -54,8 +56,7 @@ def lenet5_book(*, num_classes: int = 10, in_channels: int = 1, image_size: int 
 def lenet5_1998(*, num_classes: int = 10, in_channels: int = 1, image_size: int = 32) -> ConvNet:
     """LeNet-5 exactly as published: partial connections in C3, trainable subsampling, scaled tanh, radial basis output.
 
-    Weights and biases start uniformly within ±2.4/fan-in (Appendix A, from memory). For another number of classes
-    than ten the output's codes are drawn instead of digits' bitmaps.
+    For another number of classes than ten the output's codes are drawn instead of digits' bitmaps.
 
     Raises:
         ShapeError: image_size is not 32, the only size at which C5's maps are 1×1 as published.
@@ -64,9 +65,9 @@ def lenet5_1998(*, num_classes: int = 10, in_channels: int = 1, image_size: int 
         raise ShapeError(f"image_size (={image_size}) must be 32 for lenet5_1998: its C5 sees the whole 5×5 map")
     stages = {
         "c1": nn.Sequential(nn.Conv2d(in_channels, MAPS[0], KERNEL), ScaledTanh()),
-        "s2": nn.Sequential(TrainableSubsampling(MAPS[0]), ScaledTanh()),
-        "c3": nn.Sequential(PartialConv2d(MAPS[0], C3_TABLE, KERNEL), ScaledTanh()),
-        "s4": nn.Sequential(TrainableSubsampling(MAPS[1]), ScaledTanh()),
+        "s2": nn.Sequential(TrainableSubsampling(MAPS[0], bound=_bound_1998(4)), ScaledTanh()),
+        "c3": nn.Sequential(PartialConv2d(MAPS[0], C3_TABLE, KERNEL, bound=_bound_1998), ScaledTanh()),
+        "s4": nn.Sequential(TrainableSubsampling(MAPS[1], bound=_bound_1998(4)), ScaledTanh()),
         "c5": nn.Sequential(nn.Conv2d(MAPS[1], UNITS[0], KERNEL), ScaledTanh()),
     }
     head = {
@@ -74,9 +75,7 @@ def lenet5_1998(*, num_classes: int = 10, in_channels: int = 1, image_size: int 
         "f6": nn.Sequential(nn.Linear(*UNITS), ScaledTanh()),
         "output": RadialBasisOutput(UNITS[1], num_classes),
     }
-    network = ConvNet(stages, head=head, in_channels=in_channels)
-    network.apply(_initialise_1998)
-    return network
+    return ConvNet(stages, head=head, in_channels=in_channels, scheme=_within_1998)
 
 
 def _sequential(
@@ -102,32 +101,15 @@ def _sequential(
     for n, (features, units) in enumerate(pairwise(widths), start=3):
         head[f"fc{n}"] = nn.Sequential(nn.Linear(features, units), activation())
     head["output"] = nn.Linear(UNITS[-1], num_classes)
-    network = ConvNet(stages, head=head, in_channels=in_channels)
-    network.apply(_initialise_he if activation is nn.ReLU else _initialise_xavier)
-    return network
+    scheme = he_normal() if activation is nn.ReLU else glorot_uniform()
+    return ConvNet(stages, head=head, in_channels=in_channels, scheme=scheme)
 
 
-def _initialise_he(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # every layer here has a bias
+def _bound_1998(fan_in: int) -> float:
+    return BOUND_1998 / fan_in
 
 
-def _initialise_xavier(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # every layer here has a bias
-
-
-def _initialise_1998(module: nn.Module) -> None:
-    if isinstance(module, PartialConv2d):
-        module.reset_parameters(lambda fan_in: 2.4 / fan_in)
-    elif isinstance(module, nn.Conv2d | nn.Linear):
-        _uniform(module, 2.4 / module.weight[0].numel())
-    elif isinstance(module, TrainableSubsampling):
-        _uniform(module, 2.4 / module.window**2)
-
-
-def _uniform(module: nn.Module, bound: float) -> None:
+def _within_1998(module: nn.Module) -> None:
     for parameter in module.parameters(recurse=False):
+        bound = _bound_1998(module.weight[0].numel())  # type: ignore[index]  # a weighted layer
         nn.init.uniform_(parameter, -bound, bound)

@@ -63,9 +63,9 @@ def multiply_adds(network: nn.Module, *, in_channels: int, image_size: int) -> i
             hook.remove()
     by_module = counter.get_flop_counts()
     root = type(network).__name__
-    run = {name: sum(by_module.get(f"{root}.{name}", {}).values()) // 2 for name in declared}
-    total = int(counter.get_total_flops()) // 2
-    return total - sum(run.values()) + sum(declared.values())
+    run: dict[str, int] = {name: sum(by_module.get(f"{root}.{name}", {}).values()) // 2 for name in declared}
+    total: int = counter.get_total_flops()
+    return total // 2 - sum(run.values()) + sum(declared.values())
 
 
 def _run_on_meta(network: nn.Module, in_channels: int, image_size: int) -> None:

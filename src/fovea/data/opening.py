@@ -99,7 +99,7 @@ def _from_folder(root: Path, fractions: Fractions, seed: int) -> Data:
     if not folders:
         parts = _cut(images, labels, classes, fractions, seed)
     elif "validation" in folders:
-        parts = _cut(images, labels, classes, (1, 0, 0), seed)
+        parts = _cut(images, labels, classes, (1.0, 0.0, 0.0), seed)
         parts["validation"] = Split("validation", *folder.listing(folders["validation"], classes), classes)
     else:
         parts = _cut(images, labels, classes, _without_test(fractions), seed)

@@ -6,17 +6,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fovea.data.pixels import read_image
-from fovea.errors import DataError, UsageError
+from fovea.errors import DataError, UnreadableImage, UsageError
 
 SPLITS = ("train", "validation", "test")
 
 
+@runtime_checkable
 class Images(Protocol):
     """Raw images by index, before any preprocessing."""
 
@@ -78,10 +79,17 @@ class FileImages:
         return str(self.root / self.paths[index])
 
     def fingerprint(self) -> str:
-        """SHA-256 over relative paths and contents: the same set in another place has the same one."""
+        """SHA-256 over relative paths and contents: the same set in another place has the same one.
+
+        Raises:
+            UnreadableImage: a file that was there when the set was listed cannot be read now.
+        """
         digest = hashlib.sha256()
         for path in self.paths:
-            content = hashlib.sha256((self.root / path).read_bytes()).hexdigest()
+            try:
+                content = hashlib.sha256((self.root / path).read_bytes()).hexdigest()
+            except OSError as error:
+                raise UnreadableImage(f"{self.root / path}: cannot be read ({error.strerror})") from error
             digest.update(f"{path}\0{content}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from fovea.evaluation.scores import Scores, score
 from fovea.runtime.model import as_model
 
 
+@runtime_checkable
+@runtime_checkable
 class Predicts(Protocol):
     """Whatever turns raw images into logits."""
 

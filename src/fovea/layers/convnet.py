@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fovea.errors import ModelError, ShapeError, UsageError, suggestion
+from fovea.layers.initialisation import Initialisation, initialise, torch_default
 
 
 class ConvNet(nn.Module):
@@ -21,13 +22,28 @@ class ConvNet(nn.Module):
         stages: The feature stages in order, by name.
         head: The head's modules in order, by name; the last one gives the logits.
         in_channels: Channels of the images.
+        scheme: How convolutions and linear layers start.
     """
 
-    def __init__(self, stages: Mapping[str, nn.Module], *, head: Mapping[str, nn.Module], in_channels: int) -> None:
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        *,
+        head: Mapping[str, nn.Module],
+        in_channels: int,
+        scheme: Initialisation = torch_default,
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.features = nn.Sequential(OrderedDict(stages))
         self.head = nn.Sequential(OrderedDict(head))
+        self.scheme = scheme
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Give every tensor its starting value, as the paper says, each once."""
+        for part in self.children():
+            initialise(part, self.scheme)
 
     @property
     def num_classes(self) -> int:

@@ -13,6 +13,10 @@ from torch.nn import functional as F
 from fovea.errors import ShapeError
 
 
+def _torch_bound(fan_in: int) -> float:
+    return 1 / math.sqrt(fan_in)
+
+
 class PartialConv2d(nn.Module):
     """A valid convolution in which output map i is connected to the input maps table[i] alone.
 
@@ -24,6 +28,8 @@ class PartialConv2d(nn.Module):
         in_channels: Number of input maps.
         table: For each output map the input maps it sees, counted from 0.
         kernel_size: Side of the kernel, in pixels.
+        bound: Weights and biases start uniformly within ± this function of a map's fan-in; as torch's Conv2d does
+            where none is given.
 
     Raises:
         ShapeError: the table is empty, or names an input map that does not exist.
@@ -34,26 +40,36 @@ class PartialConv2d(nn.Module):
     inputs_of_pairs: Tensor
     outputs_of_pairs: Tensor
 
-    def __init__(self, in_channels: int, table: Sequence[Sequence[int]], kernel_size: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        table: Sequence[Sequence[int]],
+        kernel_size: int,
+        *,
+        bound: Callable[[int], float] = _torch_bound,
+    ) -> None:
         super().__init__()
         _check(in_channels, table)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, len(table), kernel_size
-        pairs = [(i, channel) for i, row in enumerate(table) for channel in row]
-        self.register_buffer("outputs_of_pairs", torch.tensor([i for i, _ in pairs]), persistent=False)
-        self.register_buffer("inputs_of_pairs", torch.tensor([channel for _, channel in pairs]), persistent=False)
-        self.fan_in = [len(row) * kernel_size**2 for row in table]
-        self.weight = nn.Parameter(torch.empty(len(pairs), kernel_size, kernel_size))
+        self.table = tuple(tuple(row) for row in table)
+        pairs = sum(map(len, self.table))
+        self.register_buffer("outputs_of_pairs", torch.empty(pairs, dtype=torch.int64), persistent=False)
+        self.register_buffer("inputs_of_pairs", torch.empty(pairs, dtype=torch.int64), persistent=False)
+        self.weight = nn.Parameter(torch.empty(pairs, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(self.out_channels))
-        self.reset_parameters(lambda fan_in: 1 / math.sqrt(fan_in))
+        self.bound = bound
+        self.reset_parameters()
 
-    def reset_parameters(self, bound: Callable[[int], float]) -> None:
-        """Draw each map's weights and bias uniformly within ±bound(its fan-in)."""
-        start = 0
-        for i, fan_in in enumerate(self.fan_in):
-            pairs = fan_in // self.kernel_size**2
-            nn.init.uniform_(self.weight[start : start + pairs], -bound(fan_in), bound(fan_in))
-            nn.init.uniform_(self.bias[i], -bound(fan_in), bound(fan_in))
-            start += pairs
+    def reset_parameters(self) -> None:
+        """Draw each map's weights and bias uniformly within ±bound(its fan-in), and lay out the table."""
+        pairs = [(i, channel) for i, row in enumerate(self.table) for channel in row]
+        self.outputs_of_pairs.copy_(torch.tensor([i for i, _ in pairs]))
+        self.inputs_of_pairs.copy_(torch.tensor([channel for _, channel in pairs]))
+        filters = torch.split(self.weight, [len(row) for row in self.table])
+        for weight, bias in zip(filters, self.bias, strict=True):
+            bound = self.bound(weight.numel())
+            nn.init.uniform_(weight, -bound, bound)
+            nn.init.uniform_(bias, -bound, bound)
 
     def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h2 w2"]:
         """Feature maps of shape (n, len(table), h - kernel_size + 1, w - kernel_size + 1)."""

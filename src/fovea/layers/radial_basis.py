@@ -43,9 +43,13 @@ class RadialBasisOutput(nn.Module):
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, num_classes
-        digits = in_features == 84 and num_classes == 10
-        codes = digit_codes() if digits else _drawn_codes(in_features, num_classes)
-        self.register_buffer("codes", codes, persistent=True)
+        self.register_buffer("codes", torch.empty(num_classes, in_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Write the fixed codes; there is nothing to draw."""
+        digits = (self.in_features, self.out_features) == (84, 10)
+        self.codes.copy_(digit_codes() if digits else _drawn_codes(self.in_features, self.out_features))
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Logits, at most 0; 0 where the features equal the code.
@@ -69,10 +73,10 @@ class RadialBasisOutput(nn.Module):
 def digit_codes() -> Float[Tensor, "10 84"]:
     """The ten digits' bitmaps, ink +1 and background -1."""
     rows = [bitmap.replace(" ", "") for bitmap in DIGIT_BITMAPS]
-    return torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in row] for row in rows])
+    return torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in row] for row in rows], device="cpu")
 
 
 def _drawn_codes(in_features: int, num_classes: int) -> Float[Tensor, "k d"]:
     generator = torch.Generator(device="cpu").manual_seed(1998)
     bits = torch.randint(2, (num_classes, in_features), generator=generator, device="cpu")
-    return (2.0 * bits - 1.0).to(torch.get_default_device())
+    return 2.0 * bits - 1.0

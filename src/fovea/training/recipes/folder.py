@@ -13,7 +13,7 @@ def photos() -> TrainingOptions:
         batch_size=32,
         lr=0.02,
         weight_decay=1e-3,
-        warmup_epochs=2,
+        warmup_epochs=2.0,
         label_smoothing=0.1,
-        augmentation=Augmentation(shift=3, rotate=10, zoom=0.1, flip=True),
+        augmentation=Augmentation(shift=3, rotate=10.0, zoom=0.1, flip=True),
     )

@@ -13,9 +13,9 @@ def digits() -> TrainingOptions:
         batch_size=32,
         lr=0.03,
         weight_decay=1e-3,
-        warmup_epochs=2,
+        warmup_epochs=2.0,
         label_smoothing=0.05,
-        augmentation=Augmentation(shift=3, rotate=12, zoom=0.12),
+        augmentation=Augmentation(shift=3, rotate=12.0, zoom=0.12),
     )
 
 
@@ -26,7 +26,7 @@ def mnist() -> TrainingOptions:
         batch_size=128,
         lr=0.06,
         weight_decay=5e-4,
-        warmup_epochs=1,
+        warmup_epochs=1.0,
         augmentation=Augmentation(shift=2),
     )
 
@@ -39,7 +39,7 @@ def lenet5_1998() -> TrainingOptions:
         lr=0.001,
         nesterov=False,
         weight_decay=0.0,
-        warmup_epochs=1,
+        warmup_epochs=1.0,
         loss="map",
         mean=(0.1 / 1.275,),
         std=(1 / 1.275,),
