@@ -91,7 +91,7 @@ def test_a_full_disk_is_told_even_where_the_folder_could_not_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_step(monkeypatch, "mkdir", errno.ENOSPC)
-    with pytest.raises(MachineError, match="the disk is full: 3 bytes needed, [0-9,]+ available"):
+    with pytest.raises(MachineError, match=r"the disk is full: 3 bytes needed, [0-9,]+ available"):
         write_durably(tmp_path / "not" / "there" / "file", b"abc")
     assert list(tmp_path.iterdir()) == []
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fovea.architectures.catalogue import Architecture, architecture_of, build
+from fovea.architectures.reference import is_reference
 from fovea.data.preprocessing import Preprocessing
 from fovea.errors import ModelError, UsageError
 from fovea.files import BUNDLE_FILE, make_folder, read_json, sha256, write_durably, write_json
@@ -76,7 +77,7 @@ def load(folder: Path | str, *, network: nn.Module | None = None) -> Bundle:
 
     Args:
         folder: The bundle's folder.
-        network: The module to load the weights into; needed where the bundle holds a network of somebody else.
+        network: The module to load the weights into; needed where it is not one of the catalogue.
 
     Raises:
         ModelError: no bundle, another version, a hash that does not match, weights that do not fit.
@@ -103,7 +104,7 @@ def describe(network: nn.Module) -> Architecture | None:
     architecture = architecture_of(network)
     if architecture is None:
         return None
-    num_classes: Any = network.num_classes  # it may have a new head since it was built
+    num_classes: Any = getattr(network, "num_classes", architecture.num_classes)  # its head may be newer than it
     return dataclasses.replace(architecture, num_classes=num_classes)
 
 
@@ -184,12 +185,15 @@ def card(bundle: Bundle) -> str:
 
 def _from_meaning(folder: Path, meaning: dict[str, Any], network: nn.Module | None) -> Bundle:
     architecture = Architecture(**meaning["architecture"]) if meaning["architecture"] else None
-    if network is None and architecture is None:
+    if network is None and (architecture is None or is_reference(architecture.name)):
+        whose = architecture.name if architecture else meaning["network_class"]
         raise ModelError(
-            f"{folder}: holds a network of somebody else ({meaning['network_class']}); give it: load(folder, network=…)"
+            f"{folder}: holds weights of a network of somebody's own ({whose}), and a bundle never runs code; "
+            f"give the network: --network {whose if architecture else 'file.py:Class'}, or load(folder, network=…)"
         )
     if network is None and architecture is not None:
-        network = build(**dataclasses.asdict(architecture), seed=0)
+        sizes = dataclasses.asdict(architecture)
+        network = build(**sizes.pop("options"), **sizes, seed=0)
     assert network is not None
     fill(network, read_weights(folder / meaning["weights"]["file"], meaning["weights"]["sha256"]), str(folder))
     if architecture is not None and architecture.num_classes != len(meaning["classes"]):

@@ -35,15 +35,17 @@ def test_parts_are_disjoint_complete_exact_and_stratified(
 ) -> None:
     labels, whole = labels_of(sizes), sum(parts)
     fractions = (parts[0] / whole, parts[1] / whole, parts[2] / whole)
-    try:
-        cut = stratified(labels, fractions, seed)
-    except DataError as error:
-        assert "rounds to nothing" in str(error)
+    held = [round(len(labels) * fraction) for fraction in fractions[1:]]
+    totals = [len(labels) - sum(held), *held]
+    if any(fraction > 0 and total == 0 for fraction, total in zip(fractions, totals, strict=True)):
+        with pytest.raises(DataError, match="rounds to nothing"):
+            stratified(labels, fractions, seed)
         return
+    cut = stratified(labels, fractions, seed)
+    assert [len(part) for part in cut] == totals
     assert np.sort(np.concatenate(cut)).tolist() == list(range(len(labels)))
     assert all((np.diff(part) > 0).all() for part in cut)
     for part, fraction in zip(cut[1:], fractions[1:], strict=True):
-        assert len(part) == round(len(labels) * fraction)
         found = np.bincount(labels[part], minlength=len(sizes))
         assert (np.abs(found - np.array(sizes) * fraction) < 1 + 1e-6).all()
     found = np.bincount(labels[cut[0]], minlength=len(sizes))

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fovea.errors import UsageError, suggestion
+from fovea.architectures.reference import accepted, builder_of, is_reference
+from fovea.errors import ModelError, UsageError, suggestion
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +75,14 @@ class Architecture:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+class Usual(NamedTuple):
+    """What a network of the user's own is built for where nobody says otherwise."""
+
+    num_classes: int = 1000
+    in_channels: int = 3
+    image_size: int = 224
+
+
 @functools.cache
 def published() -> dict[str, Published]:
     """The facts on every network of the catalogue, by name, oldest first."""
@@ -114,7 +123,8 @@ def build(
     """A network of the catalogue, initialised as its paper says.
 
     Args:
-        name: A name that `list_architectures` gives.
+        name: A name that `list_architectures` gives; or `file.py:Class`, `package.module:function` for a network of
+            one's own, which is called with those of the sizes below that it takes.
         num_classes: Number of logits; the paper's where None.
         in_channels: Channels of the images; the paper's where None.
         image_size: Side of the square images in pixels; the paper's where None.
@@ -126,19 +136,23 @@ def build(
         UsageError: an unknown name or option, or a number below 1.
         ShapeError: the network does not take this image_size.
     """
-    known = facts(name)
+    known = None if is_reference(name) else facts(name)
+    usual = known or Usual()
     architecture = Architecture(
         name=name,
-        num_classes=known.num_classes if num_classes is None else num_classes,
-        in_channels=known.in_channels if in_channels is None else in_channels,
-        image_size=known.image_size if image_size is None else image_size,
+        num_classes=usual.num_classes if num_classes is None else num_classes,
+        in_channels=usual.in_channels if in_channels is None else in_channels,
+        image_size=usual.image_size if image_size is None else image_size,
         options=options,
     )
     sizes = {k: getattr(architecture, k) for k in ("num_classes", "in_channels", "image_size")}
     for argument, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{argument} (={value!r}) must be a whole number, 1 or more")
-    network = _filled(_builder(known), sizes | known.options | options, seed)
+    if known is not None:
+        network = _filled(_builder(known), sizes | known.options | options, seed)
+    else:
+        network = _of_the_user(name, sizes, options, seed)
     network.architecture = architecture  # type: ignore[assignment]  # a plain attribute, not a submodule
     return network
 
@@ -153,6 +167,17 @@ def _read(entry: dict[str, Any]) -> Published:
     deviations = {what: Deviation(**each) for what, each in entry.pop("deviations", {}).items()}
     errors = [PublishedError(**each) for each in entry.pop("errors", [])]
     return Published(**entry, deviations=deviations, errors=errors)
+
+
+def _of_the_user(name: str, sizes: dict[str, Any], options: dict[str, Any], seed: int | None) -> nn.Module:
+    from torch import nn
+
+    builder = builder_of(name)
+    with _seeded(seed):
+        network = builder(**accepted(builder, sizes), **options)
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{name}: gives {type(network).__name__}, no torch.nn.Module")
+    return network
 
 
 def _builder(known: Published) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from fovea.commands.loading import load_model
 from fovea.commands.parsing import parse
 from fovea.data.names import check_source
 from fovea.errors import UsageError
@@ -39,6 +40,8 @@ class Evaluate:
     """Where mnist and fashion_mnist lie."""
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """Where the network runs."""
+    network: str | None = None
+    """For a model of a network of your own: file.py:Class; its code runs, a bundle's never does."""
     json: bool = False
     """An object for each model, a line each, for machines."""
 
@@ -59,7 +62,7 @@ def run(arguments: list[str]) -> int:
     import fovea
 
     for model, place in zip(asked.models, places, strict=True):
-        loaded = fovea.load(place, device=asked.device)
+        loaded = load_model(place, device=asked.device, network=asked.network)
         data = _data(asked, place)
         _warn_of_other_data(loaded, data)
         split = data.split(asked.split or ("test" if data.test is not None else "validation"))

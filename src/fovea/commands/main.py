@@ -14,7 +14,10 @@ from fovea.errors import FoveaError, UsageError, suggestion
 
 # group -> verb -> what it does; each verb is a module of this package with run(arguments).
 VERBS = {
-    "know": {"list": "the networks: year, parameters, multiply-adds, source"},
+    "know": {
+        "list": "the networks: year, parameters, multiply-adds, published errors, source",
+        "verify": "recount what the papers say of their networks",
+    },
     "train": {"train": "train a network on images; with no arguments LeNet-5 on handwritten digits"},
     "judge": {
         "evaluate": "accuracy of a model, with its interval",

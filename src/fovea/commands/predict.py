@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fovea.commands.loading import load_model
 from fovea.commands.parsing import parse
 from fovea.errors import FinishedWithFailures, UnreadableImage, UsageError
 from fovea.runtime.find import find_bundle
@@ -26,6 +27,8 @@ class Predict:
     """How many classes to print for each image."""
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """Where the network runs."""
+    network: str | None = None
+    """For a model of a network of your own: file.py:Class; its code runs, a bundle's never does."""
     json: bool = False
     """An object for each image, a line each, with the probability of every class."""
 
@@ -50,7 +53,7 @@ def run(arguments: list[str]) -> int:
 
     paths = find_images(asked.images)
     failures = 0
-    for answer in predict_files(fovea.load(place, device=asked.device), paths):
+    for answer in predict_files(load_model(place, device=asked.device, network=asked.network), paths):
         if isinstance(answer, UnreadableImage):
             if len(paths) == 1:
                 raise answer

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from fovea.architectures.catalogue import facts, published
+from fovea.architectures.reference import is_reference
 from fovea.commands.parsing import parse
 from fovea.data.names import KNOWN, check_source
 from fovea.data.options import DataOptions
@@ -28,7 +29,7 @@ class Train:
     """Train a network on images. With no arguments: LeNet-5 on the handwritten digits that come with scikit-learn."""
 
     net: Annotated[str | None, tyro.conf.Positional] = None
-    """A network ('fovea list'); lenet5 where none is named."""
+    """A network ('fovea list'), or file.py:Class for one of your own; lenet5 where none is named."""
     data: Annotated[str | None, tyro.conf.Positional] = None
     """digits, mnist, fashion_mnist, or a folder: <class>/* or {train,val,test}/<class>/*."""
     recipe: str | None = None
@@ -53,7 +54,8 @@ def run(arguments: list[str]) -> int:
     """Train, and print what the best epoch reached."""
     asked = _with_defaults(arguments)
     name, data = str(asked.net), str(asked.data)
-    facts(name)
+    if not is_reference(name):
+        facts(name)
     check_source(data)
 
     import fovea
@@ -106,7 +108,7 @@ def network_and_data(first: str | None, second: str | None) -> tuple[str, str]:
     """
     if first is None or second is not None:
         return first or NETWORK, second or DATA
-    if first in published():
+    if first in published() or is_reference(first):
         return first, DATA
     if first in KNOWN or "/" in first or Path(first).exists():
         return NETWORK, first
@@ -122,7 +124,7 @@ def _from_file(path: Path) -> Train:
     try:
         network, source = told["network"], told["data"]["source"]
         options = from_json(told["training"])
-        if source is None or network["name"] not in published():
+        if source is None or not (network["name"] in published() or is_reference(network["name"])):
             raise ModelError(f"{path}: was made from Python, with a network or data of its own; go on there as well")
         root = source.get("data_root")
         return Train(

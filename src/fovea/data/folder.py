@@ -41,7 +41,7 @@ def class_names(folder: Path) -> tuple[str, ...]:
         DataError: the folder cannot be listed, or holds no class folder.
     """
     try:
-        names = sorted(e.name for e in os.scandir(folder) if os.path.isdir(e) and not e.name.startswith("."))
+        names = sorted(e.name for e in os.scandir(folder) if Path(e).is_dir() and not e.name.startswith("."))
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
     if not names:

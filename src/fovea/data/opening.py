@@ -198,6 +198,7 @@ def _cut(
     names = ("train", "validation", "test")
     check_classes(getattr(images, "prefix", "data"), Split("train", images, labels, classes))
     parts = stratified(labels, fractions, seed)
+    check_classes("the training split", Split("train", Chosen(images, parts[0]), labels[parts[0]], classes))
     return {
         name: Split(name, Chosen(images, part), labels[part], classes) if len(part) else None
         for name, part in zip(names, parts, strict=True)

@@ -30,7 +30,7 @@ def parse_fractions(text: str) -> Fractions:
 
 
 def stratified(labels: NDArray[np.int64], fractions: Fractions, seed: int) -> list[NDArray[np.int64]]:
-    """Indices of train, validation and test: of every class the same fractions, to within one image.
+    """Indices of train, validation and test: of every class the same fractions, to within one image (train: two).
 
     Each class is put in an order drawn from the seed, and cut. Validation and test have exactly their fraction of the
     whole, rounded; train has the rest. Indices come sorted.

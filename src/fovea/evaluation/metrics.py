@@ -68,7 +68,8 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
     z, p = NORMAL_975, correct / images
     centre = (p + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * math.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = max(0.0, centre - half) if correct > 0 else 0.0  # at the ends exactly, whatever was rounded
+    return low, min(1.0, centre + half) if correct < images else 1.0
 
 
 def _check(logits: Tensor, labels: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fovea.errors import ModelError, ShapeError, UsageError, suggestion
 from fovea.layers.initialisation import Initialisation, initialise, torch_default
+from fovea.layers.smallest_image import too_small
 
 
 class ConvNet(nn.Module):
@@ -23,6 +24,11 @@ class ConvNet(nn.Module):
         head: The head's modules in order, by name; the last one gives the logits.
         in_channels: Channels of the images.
         scheme: How convolutions and linear layers start.
+        auxiliary: Classifiers for training alone, each by the name of the stage whose output it reads; its last
+            module gives the logits.
+
+    Raises:
+        UsageError: an auxiliary classifier is to read a stage that there is not.
     """
 
     def __init__(
@@ -32,11 +38,14 @@ class ConvNet(nn.Module):
         head: Mapping[str, nn.Module],
         in_channels: int,
         scheme: Initialisation = torch_default,
+        auxiliary: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.features = nn.Sequential(OrderedDict(stages))
         self.head = nn.Sequential(OrderedDict(head))
+        self.auxiliary = nn.ModuleDict(dict(auxiliary or {}))
+        self._check_stages(self.auxiliary)
         self.scheme = scheme
         self.reset_parameters()
 
@@ -59,15 +68,36 @@ class ConvNet(nn.Module):
         """Logits of a batch of images.
 
         Raises:
-            ShapeError: the images have another number of channels than the network.
+            ShapeError: the images have another number of channels than the network, or are too small for a stage.
         """
-        if images.shape[1] != self.in_channels:
-            raise ShapeError(
-                f"images have {images.shape[1]} channels, but the network takes in_channels={self.in_channels}; "
-                f"build it with in_channels={images.shape[1]}, or convert the images"
-            )
-        logits: Tensor = self.head(self.features(images))
+        self._check_channels(images)
+        try:
+            logits: Tensor = self.head(self.features(images))
+        except RuntimeError as error:
+            self._explain(error, images)
+            raise
         return logits
+
+    def forward_with_auxiliary(
+        self, images: Float[Tensor, "n c h w"]
+    ) -> tuple[Float[Tensor, "n k"], dict[str, Float[Tensor, "n k"]]]:
+        """The logits, and those of the auxiliary classifiers by the stage that each reads; every stage runs once.
+
+        Raises:
+            ShapeError: as in `forward`.
+        """
+        self._check_channels(images)
+        auxiliary: dict[str, Tensor] = {}
+        maps = images
+        try:
+            for name, stage in self.features.named_children():
+                maps = stage(maps)
+                if name in self.auxiliary:
+                    auxiliary[name] = self.auxiliary[name](maps)
+            return self.head(maps), auxiliary
+        except RuntimeError as error:
+            self._explain(error, images)
+            raise
 
     def stage_outputs(self, images: Float[Tensor, "n c h w"], names: Iterable[str]) -> dict[str, Tensor]:
         """The outputs of the named stages, in the network's order; later stages do not run.
@@ -76,11 +106,9 @@ class ConvNet(nn.Module):
             UsageError: a name is no stage of this network.
         """
         wanted = set(names)
-        stages = dict(self.features.named_children())
-        for name in sorted(wanted - stages.keys()):
-            raise UsageError(f"no stage is called {name}; there are {', '.join(stages)}.{suggestion(name, stages)}")
+        self._check_stages(wanted)
         outputs: dict[str, Tensor] = {}
-        for name, stage in stages.items():
+        for name, stage in self.features.named_children():
             if len(outputs) == len(wanted):
                 break
             images = stage(images)
@@ -89,9 +117,34 @@ class ConvNet(nn.Module):
         return outputs
 
     def reset_head(self, num_classes: int) -> None:
-        """Replace the output layer by a fresh one for another number of classes."""
-        last = list(self.head.named_children())[-1][0]
-        setattr(self.head, last, _fresh_output(self.head[-1], num_classes))
+        """Replace the output layer, and those of the auxiliary classifiers, by fresh ones for other classes."""
+        for head in (self.head, *self.auxiliary.children()):
+            name, output = list(head.named_children())[-1]
+            setattr(head, name, _fresh_output(output, num_classes))
+
+    def _check_channels(self, images: Tensor) -> None:
+        if images.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"images have {images.shape[1]} channels, but the network takes in_channels={self.in_channels}; "
+                f"build it with in_channels={images.shape[1]}, or convert the images"
+            )
+
+    def _check_stages(self, names: Iterable[str]) -> None:
+        stages = dict(self.features.named_children())
+        for name in sorted(set(names) - stages.keys()):
+            raise UsageError(f"no stage is called {name}; there are {', '.join(stages)}.{suggestion(name, stages)}")
+
+    def _explain(self, error: RuntimeError, images: Tensor) -> None:
+        """Raise in the error's stead what the images' size has to do with it, if anything; nothing is sought before."""
+        stages, head = dict(self.features.named_children()), dict(self.head.named_children())
+        ways = [{**stages, **head}]
+        for last, auxiliary in self.auxiliary.items():
+            until = list(stages).index(last) + 1
+            ways.append({**dict(list(stages.items())[:until]), f"the auxiliary classifier of {last}": auxiliary})
+        for steps in ways:
+            explained = too_small(steps, tuple(images.shape[1:]))
+            if explained is not None:
+                raise explained from error
 
 
 def _width(output: nn.Module, side: str) -> int:

@@ -100,7 +100,7 @@ def train(
     splits = _prepare(network, data, options)
     described = _describe(network, data, splits, options)
     fabric = _fabric(options)
-    name = described["network"]["name"]
+    name = described["network"]["name"].rpartition(":")[2]  # of file.py:Class the class
     batches = _batches(splits["train"], options, fabric)
     run = Path(fabric.broadcast(str(folder.new_name(name, data.name) if out is None else out)))
     with ExitStack() as stack:

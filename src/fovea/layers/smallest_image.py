@@ -1,0 +1,95 @@
+"""Why an image does not fit a network: the layer, the size that reached it, and the smallest size that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fovea.errors import ShapeError
+
+LARGEST_TRIED = 1024  # pixels; a network that takes no image up to here is not explained
+
+
+def shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape a module makes of one image or feature map, both without the batch; nothing is computed.
+
+    Raises:
+        RuntimeError: the shape does not fit the module; torch says why.
+    """
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    weightless = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    with _evaluating(module), torch.no_grad():
+        output: Tensor = functional_call(module, weightless, (torch.empty(1, *shape, device="meta"),))
+    return tuple(output.shape[1:])
+
+
+def too_small(steps: Mapping[str, nn.Module], shape: tuple[int, ...]) -> ShapeError | None:
+    """What to tell the user after an image of this shape (channels, height, width) made torch raise.
+
+    Args:
+        steps: The network's stages and its head's modules in order, by name.
+        shape: The image's, without the batch.
+
+    Returns:
+        The error to raise; None where the shape fits, so that something else went wrong.
+    """
+    stopped = _stops_at(steps, shape)
+    if stopped is None:
+        return None
+    name, reached = stopped
+    least = smallest_image(steps, shape[0])
+    rule = "no square image fits" if least is None else f"the smallest image that fits is {least}×{least}"
+    return ShapeError(
+        f"images of {_sides(shape)} pixels do not fit this network: {_sides(reached)} reaches {name}; {rule}"
+    )
+
+
+def smallest_image(steps: Mapping[str, nn.Module], channels: int) -> int | None:
+    """The side of the smallest square image that passes all steps, found by trying; None where none up to 1024 does."""
+    reached = {size: _reach(steps, channels, size) for size in (LARGEST_TRIED, 1)}
+    low, high = 1, LARGEST_TRIED
+    # What the largest image passes, smaller ones pass from some size on: halve the interval.
+    while low < high:
+        middle = (low + high) // 2
+        reached[middle] = _reach(steps, channels, middle)
+        low, high = (low, middle) if reached[middle] >= reached[LARGEST_TRIED] else (middle + 1, high)
+    # A head of fixed size lets only some sizes through: go on one by one.
+    return next((size for size in range(low, LARGEST_TRIED + 1) if _reach(steps, channels, size) == len(steps)), None)
+
+
+def _reach(steps: Mapping[str, nn.Module], channels: int, size: int) -> int:
+    stopped = _stops_at(steps, (channels, size, size))
+    return len(steps) if stopped is None else list(steps).index(stopped[0])
+
+
+def _stops_at(steps: Mapping[str, nn.Module], shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]] | None:
+    """The first step that refuses its input, and that input's shape; None where all accept."""
+    for name, step in steps.items():
+        try:
+            after = shape_after(step, shape)
+        except NotImplementedError:
+            return None  # the step cannot run without memory: it is not judged
+        except RuntimeError:
+            return name, shape
+        shape = after
+    return None
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "×".join(str(side) for side in (shape[1:] if len(shape) == 3 else shape))
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode for a while; each part then returns to the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,1 @@
+"""Foreign weights in: the names that other libraries give to the tensors of our networks."""

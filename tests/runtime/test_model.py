@@ -1,0 +1,97 @@
+"""A model's logits are a function of the image alone, through the preprocessing in the bundle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fovea
+from fovea.bundle import Bundle
+from fovea.data.opening import open_data
+from fovea.data.preprocessing import Preprocessing
+from fovea.data.sets import ArrayImages
+from fovea.errors import MachineError, ModelError, UsageError
+from fovea.runtime import model as runtime
+from fovea.runtime.model import BATCH_SIZE, Model, as_model
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return open_data("digits")
+
+
+def test_a_loaded_model_gives_the_logits_of_the_run(run, digits):
+    loaded = fovea.load(run.folder)
+    assert torch.equal(loaded.logits(digits.test.images), run.model.logits(digits.test.images))
+
+
+def test_logits_are_those_of_the_network_on_normalised_pixels(run, digits):
+    spec = run.model.bundle.preprocessing
+    pixels = np.stack([spec.fit(digits.test.images[i]) for i in range(5)]).astype(np.float64)
+    inputs = (pixels / 255 - spec.mean[0]) / spec.std[0]
+    with torch.no_grad():
+        expected = run.model.network(torch.from_numpy(inputs).float())
+    chosen = ArrayImages(np.stack([digits.test.images[i] for i in range(5)]), "five")
+    torch.testing.assert_close(run.model.logits(chosen), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_logits_agree_whatever_the_company(run, digits):
+    together = run.model.logits(digits.test.images)
+    alone = [run.model.logits(ArrayImages(digits.test.images[i][None], "one"))[0] for i in (0, 100, BATCH_SIZE + 3)]
+    torch.testing.assert_close(torch.stack(alone), together[[0, 100, BATCH_SIZE + 3]], rtol=1e-5, atol=1e-4)
+
+
+def test_batches_are_cut_at_fixed_boundaries(run, digits, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(runtime, "BATCH_SIZE", 100)
+    hook = run.model.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    run.model.logits(digits.test.images)
+    hook.remove()
+    assert sizes == [100, 100, 100, 59]
+
+
+def test_predicting_keeps_the_networks_mode_and_makes_no_gradient(run, digits):
+    network = run.model.network.train()
+    logits = run.model.logits(digits.test.images)
+    assert network.training
+    network.eval()
+    assert not logits.requires_grad
+    assert logits.device.type == "cpu"
+
+
+def test_dropout_is_off_in_a_model():
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(16, 2))
+    spec = Preprocessing(image_size=4, resize=4, in_channels=1)
+    model = Model(Bundle(network=network, architecture=None, classes=("a", "b"), preprocessing=spec))
+    images = ArrayImages(np.full((3, 4, 4), 200, np.uint8), "three")
+    assert torch.equal(model.logits(images), model.logits(images))
+
+
+@pytest.mark.parametrize("device", ["warp", "cuda"])
+def test_a_device_that_is_not_there_is_a_machine_error(device, run):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(MachineError, match=rf"device \(={device}\) cannot be used: .*; choose another --device"):
+        Model(run.model.bundle, device=device)
+
+
+def test_a_plain_module_receives_pixels_from_0_to_1():
+    images = ArrayImages(np.full((1, 4, 4), 51, np.uint8), "one")
+    network = nn.Flatten()
+    logits = as_model(network, images, tuple(map(str, range(16)))).logits(images)
+    torch.testing.assert_close(logits, torch.full((1, 16), 0.2))
+
+
+def test_a_plain_module_receives_floating_point_images_as_they_are():
+    images = ArrayImages(np.full((1, 4, 4), 51, np.float32), "one")
+    logits = as_model(nn.Flatten(), images, tuple(map(str, range(16)))).logits(images)
+    torch.testing.assert_close(logits, torch.full((1, 16), 51.0))
+
+
+def test_a_plain_module_needs_square_images_and_as_many_classes_as_logits():
+    with pytest.raises(UsageError, match=r"images of 4×5 pixels must be square"):
+        as_model(nn.Flatten(), ArrayImages(np.zeros((1, 4, 5), np.uint8), "one"), ("a",))
+    with pytest.raises(ModelError, match="gives 10 logits, but there are 2 classes"):
+        as_model(fovea.create("lenet5"), ArrayImages(np.zeros((1, 32, 32), np.uint8), "one"), ("a", "b"))
