@@ -148,7 +148,7 @@ def test_a_field_of_the_wrong_kind_is_refused(saved):
 
 def test_a_network_this_version_does_not_know_is_a_model_error_and_named(saved):
     change(saved, lambda meaning: meaning["architecture"].update(name="lenet9"))
-    with pytest.raises(ModelError, match=r"cannot be built: no network is called 'lenet9'"):
+    with pytest.raises(ModelError, match=r"lenet9"):
         bundles.load(saved)
 
 
@@ -189,7 +189,7 @@ def test_a_module_of_somebody_else_needs_network_to_load(tmp_path):
 
     network = make()
     folder = bundle_of(network).save(tmp_path / "bundle")
-    with pytest.raises(ModelError, match=r"network of somebody else \(Sequential\); give it: load\(folder, network="):
+    with pytest.raises(ModelError, match=r"\(Sequential\).* load\(folder, network="):
         bundles.load(folder)
     loaded = bundles.load(folder, network=make())
     assert torch.equal(loaded.network[1].weight, network[1].weight)

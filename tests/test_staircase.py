@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         "randomness",
         "runtime",
     },
+    "transfer": {"errors"},
 }
 SEE_ALL = ("commands", "__init__", "__main__")
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -333,18 +334,19 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(
 def test_a_run_killed_at_any_moment_ends_in_the_same_bundle(tmp_path, monkeypatch, read_files):
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-m", "fovea"]
-    long = [*DIGITS[:4], "20", *DIGITS[5:]]
+    long = [*DIGITS[:4], "60", *DIGITS[5:]]
     subprocess.run([*command, *long, "--out", "whole"], check=True, capture_output=True, timeout=300)
-    arguments = [*long, "--out", "killed"]
-    for after in np.random.default_rng(0).uniform(0.0, 2.0, 6):
+    arguments, killed = [*long, "--out", "killed"], 0
+    for after in np.random.default_rng(0).uniform(0.0, 0.6, 6):
         with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True) as process:
             for line in process.stderr:
                 if line.startswith("epoch"):
                     break
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(after)
+            time.sleep(after)
             process.kill()
+        killed += process.returncode == -signal.SIGKILL
         arguments = ["train", "--resume", "killed"]
+    assert killed >= 3
     subprocess.run([*command, *arguments], check=True, capture_output=True, timeout=300)
     assert read_files(tmp_path / "killed/bundle") == read_files(tmp_path / "whole/bundle")
 
@@ -471,7 +473,7 @@ def test_floating_point_images_train_too(tmp_path, arrays, quick, network):
 def test_a_module_of_somebody_else_trains_and_loads_with_network(tmp_path, arrays, quick):
     run = train(seeded(Dropping), arrays, quick, out=tmp_path / "run", quiet=True)
     assert run.model.bundle.name == "Dropping"
-    with pytest.raises(ModelError, match="network of somebody else"):
+    with pytest.raises(ModelError, match=r"\(Dropping\).* load\(folder, network="):
         fovea.load(run.folder)
     loaded = fovea.load(run.folder, network=Dropping())
     data = open_data(arrays)
