@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint check clean help
+.PHONY: demo test lint check peers clean help
 
 help:
 	@echo "make demo    install, then train LeNet-5 on real digits, evaluate it, predict held-out images"
 	@echo "make test    install, then run the tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make check   lint, then test: what CI runs"
+	@echo "make peers   install torchvision and timm too, and compare our networks with theirs"
 	@echo "make clean   remove .venv and caches"
 
 # constraints.txt holds the versions that were tested together; the ranges in pyproject.toml stay open.
@@ -32,6 +33,10 @@ lint: $(READY)
 	$(BIN)/mypy
 
 check: lint test
+
+peers: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/python -m pytest -q tests/transfer
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

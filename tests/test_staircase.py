@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         "randomness",
         "runtime",
     },
-    "transfer": {"errors"},
+    "transfer": {"architectures", "errors"},
 }
 SEE_ALL = ("commands", "__init__", "__main__")
 

@@ -56,6 +56,7 @@ class Published:
     macs: int  # multiply-adds of one image, likewise
     stages: dict[str, list[int]]  # the shape leaving each stage: channels, height, width
     idea: str
+    family: str = ""  # its paper's file in published/, without the ending
     options: dict[str, Any] = field(default_factory=dict)  # what the builder is called with
     at_other_sizes: list[dict[str, int]] = field(default_factory=list)
     printed: dict[str, int] = field(default_factory=dict)  # figures as the source prints them, within 1 %
@@ -88,7 +89,11 @@ def published() -> dict[str, Published]:
     """The facts on every network of the catalogue, by name, oldest first."""
     folder = resources.files("fovea.architectures").joinpath("published")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
-    entries = [_read(entry) for file in files for entry in json.loads(file.read_text(encoding="utf-8"))]
+    entries = [
+        _read(entry, family=file.name.removesuffix(".json"))
+        for file in files
+        for entry in json.loads(file.read_text(encoding="utf-8"))
+    ]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.year)}
 
 
@@ -163,10 +168,10 @@ def architecture_of(network: nn.Module) -> Architecture | None:
     return found if isinstance(found, Architecture) else None
 
 
-def _read(entry: dict[str, Any]) -> Published:
+def _read(entry: dict[str, Any], *, family: str) -> Published:
     deviations = {what: Deviation(**each) for what, each in entry.pop("deviations", {}).items()}
     errors = [PublishedError(**each) for each in entry.pop("errors", [])]
-    return Published(**entry, deviations=deviations, errors=errors)
+    return Published(**entry, family=family, deviations=deviations, errors=errors)
 
 
 def _of_the_user(name: str, sizes: dict[str, Any], options: dict[str, Any], seed: int | None) -> nn.Module:

@@ -48,7 +48,6 @@ def run(arguments: list[str]) -> int:
         raise UsageError(f"top (={asked.top}) must be 1 or more")
     place = find_bundle(asked.model)
 
-    import fovea
     from fovea.runtime.predict import find_images, predict_files
 
     paths = find_images(asked.images)

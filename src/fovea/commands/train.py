@@ -72,8 +72,6 @@ def run(arguments: list[str]) -> int:
     done = fovea.train(network, opened, asked.training, out=asked.resume or asked.out, resume=asked.resume is not None)
     if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks for all
         return 0
-    if int(os.environ.get("RANK", "0")) > 0:
-        return 0  # of several ranks the first one speaks
     if asked.json:
         print(json.dumps({"run": str(done.folder)} | {name: each.summary() for name, each in done.scores.items()}))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from fovea.architectures.catalogue import Published
-from fovea.cost.count import multiply_adds, parameters, stage_shapes
+from fovea.cost.count import measure, parameters, stages_of
 
 PRINTED_TOLERANCE = 0.01  # papers round what they print
 
@@ -65,16 +65,13 @@ class Verification:
 
 def verify(known: Published, network: nn.Module) -> Verification:
     """Recount a network and compare it with what is published; the network may lie on the meta device."""
-    size = {"in_channels": known.in_channels, "image_size": known.image_size}
-    macs = multiply_adds(network, **size)
-    ours = {"parameters": parameters(network), "macs": macs}
-    places: dict[str, Any] = dict(network.features.named_children())  # type: ignore[union-attr]
-    places |= dict(network.head.named_children())  # type: ignore[union-attr]
+    cost = measure(network, in_channels=known.in_channels, image_size=known.image_size)
+    ours = {"parameters": cost.parameters, "macs": cost.multiply_adds}
+    places = stages_of(network)
     for figure in known.printed:
         place = figure.removeprefix("parameters of ")
         ours[f"printed {figure}"] = ours[figure] if figure in ours else parameters(places[place])
-    shapes = stage_shapes(network, **size)
-    found = [[stage, list(shapes[stage])] for stage in shapes if stage in known.stages]
+    found = [[stage, list(shape)] for stage, shape in cost.shapes.items() if stage in known.stages]
     published = [[stage, shape] for stage, shape in known.stages.items()]
     stages = Check(figure="stages", published=published, ours=found, reason="", holds=found == published)
     figures = [_check(known, figure, value) for figure, value in ours.items()]

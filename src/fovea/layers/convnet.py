@@ -50,7 +50,9 @@ class ConvNet(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Give every tensor its starting value, as the paper says, each once."""
+        """Give every tensor its starting value, as the paper says, each once; on the meta device there is none."""
+        if any(parameter.is_meta for parameter in self.parameters()):
+            return
         for part in self.children():
             initialise(part, self.scheme)
 
@@ -136,11 +138,11 @@ class ConvNet(nn.Module):
 
     def _explain(self, error: RuntimeError, images: Tensor) -> None:
         """Raise in the error's stead what the images' size has to do with it, if anything; nothing is sought before."""
-        stages, head = dict(self.features.named_children()), dict(self.head.named_children())
-        ways = [{**stages, **head}]
+        stages, head = list(self.features.named_children()), list(self.head.named_children())
+        ways = [[*stages, *head]]
         for last, auxiliary in self.auxiliary.items():
-            until = list(stages).index(last) + 1
-            ways.append({**dict(list(stages.items())[:until]), f"the auxiliary classifier of {last}": auxiliary})
+            until = [name for name, _ in stages].index(last) + 1
+            ways.append([*stages[:until], (f"the auxiliary classifier of {last}", auxiliary)])
         for steps in ways:
             explained = too_small(steps, tuple(images.shape[1:]))
             if explained is not None:

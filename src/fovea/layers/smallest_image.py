@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +11,9 @@ from torch.func import functional_call
 
 from fovea.errors import ShapeError
 
-LARGEST_TRIED = 1024  # pixels; a network that takes no image up to here is not explained
+Steps = Sequence[tuple[str, nn.Module]]  # the network's stages and its head's modules in order, with their names
+
+LARGEST = 1024  # pixels; a network that takes no image up to here is not explained
 
 
 def shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -19,19 +21,22 @@ def shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
 
     Raises:
         RuntimeError: the shape does not fit the module; torch says why.
+        NotImplementedError: the module gives no tensor, or cannot run without memory.
     """
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     weightless = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     with _evaluating(module), torch.no_grad():
-        output: Tensor = functional_call(module, weightless, (torch.empty(1, *shape, device="meta"),))
+        output = functional_call(module, weightless, (torch.empty(1, *shape, device="meta"),))
+    if not isinstance(output, Tensor):
+        raise NotImplementedError(f"{type(module).__name__} gives no tensor")
     return tuple(output.shape[1:])
 
 
-def too_small(steps: Mapping[str, nn.Module], shape: tuple[int, ...]) -> ShapeError | None:
+def too_small(steps: Steps, shape: tuple[int, ...]) -> ShapeError | None:
     """What to tell the user after an image of this shape (channels, height, width) made torch raise.
 
     Args:
-        steps: The network's stages and its head's modules in order, by name.
+        steps: What the image passes, in order, with names.
         shape: The image's, without the batch.
 
     Returns:
@@ -40,41 +45,39 @@ def too_small(steps: Mapping[str, nn.Module], shape: tuple[int, ...]) -> ShapeEr
     stopped = _stops_at(steps, shape)
     if stopped is None:
         return None
-    name, reached = stopped
+    index, reached = stopped
     least = smallest_image(steps, shape[0])
     rule = "no square image fits" if least is None else f"the smallest image that fits is {least}×{least}"
     return ShapeError(
-        f"images of {_sides(shape)} pixels do not fit this network: {_sides(reached)} reaches {name}; {rule}"
+        f"images of {_sides(shape)} pixels do not fit this network: {_sides(reached)} reaches {steps[index][0]}; {rule}"
     )
 
 
-def smallest_image(steps: Mapping[str, nn.Module], channels: int) -> int | None:
+def smallest_image(steps: Steps, channels: int) -> int | None:
     """The side of the smallest square image that passes all steps, found by trying; None where none up to 1024 does."""
-    reached = {size: _reach(steps, channels, size) for size in (LARGEST_TRIED, 1)}
-    low, high = 1, LARGEST_TRIED
-    # What the largest image passes, smaller ones pass from some size on: halve the interval.
-    while low < high:
+    furthest = _reach(steps, channels, LARGEST)
+    low, high = 1, LARGEST
+    while low < high:  # what the largest image passes, smaller ones pass from some size on
         middle = (low + high) // 2
-        reached[middle] = _reach(steps, channels, middle)
-        low, high = (low, middle) if reached[middle] >= reached[LARGEST_TRIED] else (middle + 1, high)
+        low, high = (low, middle) if _reach(steps, channels, middle) >= furthest else (middle + 1, high)
     # A head of fixed size lets only some sizes through: go on one by one.
-    return next((size for size in range(low, LARGEST_TRIED + 1) if _reach(steps, channels, size) == len(steps)), None)
+    return next((size for size in range(low, LARGEST + 1) if _reach(steps, channels, size) == len(steps)), None)
 
 
-def _reach(steps: Mapping[str, nn.Module], channels: int, size: int) -> int:
+def _reach(steps: Steps, channels: int, size: int) -> int:
     stopped = _stops_at(steps, (channels, size, size))
-    return len(steps) if stopped is None else list(steps).index(stopped[0])
+    return len(steps) if stopped is None else stopped[0]
 
 
-def _stops_at(steps: Mapping[str, nn.Module], shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]] | None:
-    """The first step that refuses its input, and that input's shape; None where all accept."""
-    for name, step in steps.items():
+def _stops_at(steps: Steps, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+    """The number of the first step that refuses its input, and that input's shape; None where all accept."""
+    for index, (_, step) in enumerate(steps):
         try:
             after = shape_after(step, shape)
         except NotImplementedError:
-            return None  # the step cannot run without memory: it is not judged
+            return None  # not to be judged without weights
         except RuntimeError:
-            return name, shape
+            return index, shape
         shape = after
     return None
 

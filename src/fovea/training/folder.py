@@ -34,7 +34,8 @@ def check_free(folder: Path) -> None:
         RunInUse: another process writes a run there.
         UsageError: it holds something; where it is a run, how to go on with it.
     """
-    if not folder.exists() or (folder.is_dir() and all(p.name == LOCK for p in folder.iterdir())):
+    # A lock, or a temporary file of a process that was killed before it wrote anything, is nothing.
+    if not folder.exists() or (folder.is_dir() and all(p.name == LOCK or p.match(".*.tmp") for p in folder.iterdir())):
         return
     if (folder / RUN_FILE).exists():
         _refuse_while_written(folder)

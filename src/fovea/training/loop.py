@@ -115,6 +115,11 @@ class Loop:
 
     def _record(self, progress: Progress, *, seconds: float, waited: float, images: int) -> None:
         scores, epoch = self.validate(), len(progress.history) + 1
+        if not math.isfinite(scores.negative_log_likelihood):
+            raise NumbersError(
+                f"the validation loss is {scores.negative_log_likelihood} after epoch {epoch}; what was saved before it "
+                f"is kept in {self.run / checkpoints.LAST}; try a smaller learning rate than --lr {self.options.lr:g}"
+            )
         row: dict[str, Any] = {
             "epoch": epoch,
             "loss": progress.loss_sum / progress.seen,

@@ -65,7 +65,7 @@ def _held_out(folder: Path, split: Split) -> None:
     for i in range(min(SAMPLES, len(split))):
         content = io.BytesIO()
         Image.fromarray(np.squeeze(split.images[i])).save(content, "PNG")
-        name = split.classes[int(split.labels[i])].replace("/", "_")
+        name = split.classes[int(split.labels[i])].replace("/", "_")[:40]  # a file name has at most 255 bytes
         write_durably(folder / f"{split.name}_{i:02}_{name}.png", content.getvalue())
 
 

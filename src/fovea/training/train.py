@@ -20,7 +20,7 @@ from torch import nn
 import fovea
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
-from fovea.cost.count import multiply_adds, parameters, stage_shapes
+from fovea.cost.count import measure, parameters
 from fovea.data.loader import Fitted, TrainingBatches
 from fovea.data.opening import open_data
 from fovea.data.preparing import geometry, prepare
@@ -230,12 +230,12 @@ def _batches(train_split: Fitted, options: TrainingOptions, fabric: Fabric) -> T
 
 def _plan(title: str, network: nn.Module, splits: Mapping[str, Fitted]) -> str:
     spec = splits["train"].preprocessing
-    size = {"in_channels": spec.in_channels, "image_size": spec.image_size}
-    totals = f"{parameters(network):,} parameters"
     shapes: dict[str, tuple[int, ...]] = {"image": (spec.in_channels, spec.image_size, spec.image_size)}
+    totals = f"{parameters(network):,} parameters"
     try:
-        shapes |= stage_shapes(network, **size)
-        totals += f", {multiply_adds(network, **size):,} multiply-adds per image"
+        cost = measure(network, in_channels=spec.in_channels, image_size=spec.image_size)
+        shapes |= cost.shapes
+        totals += f", {cost.multiply_adds:,} multiply-adds per image"
     except (RuntimeError, NotImplementedError):
         totals += "; the module does not run on the meta device, so its shapes are not known beforehand"
     return plan(title, {name: len(split) for name, split in splits.items()}, shapes, totals)

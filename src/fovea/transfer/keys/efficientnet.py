@@ -1,0 +1,42 @@
+"""EfficientNet in torchvision and timm; timm's tf_ networks pad as TensorFlow does, and bear the published weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fovea.architectures.efficientnet import BASELINE, NAMES
+from fovea.transfer.keys import Rules
+from fovea.transfer.keys.mobile import layer_rules, timm_rules, unit_rules
+
+ALL = tuple(f"efficientnet_b{n}" for n in range(8))
+
+PEERS: dict[str, dict[str, str]] = {"torchvision": {name: name for name in ALL}, "timm": {name: name for name in ALL}}
+
+# What our builder is called with to be theirs exactly. timm's networks of both kinds have no stochastic depth unless
+# asked for it.
+_TIMM: dict[str, Any] = {"dropout": 0.0, "survival": 1.0, "momentum": 0.1}
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "torchvision": {name: {"eps": 1e-5, "momentum": 0.1} if name < "efficientnet_b5" else {} for name in ALL},
+    "timm": {
+        **{name: {**_TIMM, "eps": 1e-5} for name in ALL},
+        **{f"tf_{name}": {**_TIMM, "padding": "same"} for name in ALL},
+    },
+}
+
+
+def _torchvision() -> Rules:
+    rules = unit_rules(r"features\.stage1", "features.0.0", "features.0.1")
+    for n, row in enumerate(BASELINE.rows, start=1):
+        ours, theirs = rf"features\.stage{n + 1}\.(\d+)\.branch\.", rf"features.{n}.\1.block."
+        parts = ("expand", "depthwise", "squeeze", "project") if row.expand > 1 else ("depthwise", "squeeze", "project")
+        for i, part in enumerate(parts):
+            rules += unit_rules(ours + part, f"{theirs}{i}.0", f"{theirs}{i}.1")
+        for layer, fc in (("reduce", "fc1"), ("expand", "fc2")):
+            rules += layer_rules(rf"{ours}squeeze\.{layer}", f"{theirs}{parts.index('squeeze')}.{fc}")
+    last = len(BASELINE.rows) + 1
+    rules += unit_rules(rf"features\.stage{last + 1}", f"features.{last}.0", f"features.{last}.1")
+    return rules + layer_rules(r"head\.output", "classifier.1")
+
+
+TORCHVISION: dict[str, Rules] = dict.fromkeys(ALL, _torchvision())
+TIMM: dict[str, Rules] = dict.fromkeys(ALL, timm_rules(NAMES, [row.expand for row in BASELINE.rows]))
