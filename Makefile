@@ -24,8 +24,9 @@ demo: $(READY)
 	$(BIN)/fovea evaluate runs/latest
 	$(BIN)/fovea predict runs/latest runs/latest/held_out
 
+# One process per core, one thread each.
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .
