@@ -383,6 +383,7 @@ def test_version_2_has_1001_layers_and_no_nonlinearity_on_the_path_of_identities
 def test_senet_brings_global_context():
     from fovea.layers.squeeze_excitation import SqueezeExcitation
 
+    torch.manual_seed(0)
     layer = SqueezeExcitation(4, 2)
     maps = torch.zeros(1, 4, 8, 8, requires_grad=True)
     layer(maps + 1)[0, 0, 0, 0].backward()

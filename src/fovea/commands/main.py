@@ -30,6 +30,9 @@ EXAMPLES = """examples:
   fovea train lenet5 mnist                a network by name, a data set by name
   fovea evaluate runs/latest              the run just made, on its test images
   fovea predict runs/latest photo.jpg     one image, or a folder"""
+# GNU OpenMP's threads spin for milliseconds before they sleep, and starve each other where other programs run too: ten
+# times slower on busy cores, nothing gained on idle ones (docs/log.md). It reads this when torch is loaded.
+SPIN = ("GOMP_SPINCOUNT", "20000")
 BUG = "fovea: this is a bug of ours, not of yours; please report it with the lines above"
 
 
@@ -44,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         8 finished with allowed failures, 130 or 143 stopped and saved.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault(*SPIN)
     with contextlib.suppress(AttributeError):  # a replaced stdout may lack it
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a file's name may be any bytes
     try:
