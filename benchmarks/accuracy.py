@@ -35,9 +35,8 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.out or Path(tempfile.mkdtemp(prefix="fovea-accuracy-"))
 
-    print(
-        f"fovea train {' '.join(asked.command)}; torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}"
-    )
+    machine = f"torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}"
+    print(f"fovea train {' '.join(asked.command)}; {machine}")
     print("seed  validation    test  seconds")
     scores: dict[str, list[float]] = {"validation": [], "test": []}
     for seed in asked.seeds:

@@ -117,8 +117,8 @@ class Loop:
         scores, epoch = self.validate(), len(progress.history) + 1
         if not math.isfinite(scores.negative_log_likelihood):
             raise NumbersError(
-                f"the validation loss is {scores.negative_log_likelihood} after epoch {epoch}; what was saved before is "
-                f"kept in {self.run / checkpoints.LAST}; try a smaller learning rate than --lr {self.options.lr:g}"
+                f"the validation loss is {scores.negative_log_likelihood} after epoch {epoch}; what was saved before "
+                f"is kept in {self.run / checkpoints.LAST}; try a smaller learning rate than --lr {self.options.lr:g}"
             )
         row: dict[str, Any] = {
             "epoch": epoch,
