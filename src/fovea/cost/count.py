@@ -82,11 +82,11 @@ def stages_of(network: nn.Module) -> dict[str, nn.Module]:
     return stages
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types it not
     """Adds up the operations that torch knows the cost of; inside a module that counts itself, that module's word."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch types it not
         self.multiply_adds = 0
         self.before: list[int] = []
 

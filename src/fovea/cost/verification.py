@@ -49,6 +49,7 @@ class Verification:
 
     def __str__(self) -> str:
         lines = []
+        width = max(len(check.figure) for check in self.checks)
         for check in self.checks:
             verdict = ("equal" if not check.reason else "explained") if check.holds else "UNEXPLAINED"
             if check.figure == "stages":
@@ -59,7 +60,9 @@ class Verification:
                 shown = f"published {check.published:>15,}  ours {check.ours:>15,}"
                 if check.ours != check.published:
                     shown += f"  ({check.ours - check.published:+,})"
-            lines.append(f"  {check.figure:<22} {shown:<64} {verdict}{': ' + check.reason if check.reason else ''}")
+            lines.append(
+                f"  {check.figure:<{width}} {shown:<66} {verdict}{': ' + check.reason if check.reason else ''}"
+            )
         return "\n".join([self.name, *lines])
 
 
