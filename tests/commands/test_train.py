@@ -219,3 +219,25 @@ def test_a_file_size_limit_is_5_and_keeps_the_checkpoint_before(shell, quick, tm
     assert b"run/best.safetensors: cannot be written (File too large)" in done.stderr
     assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "last.safetensors", "run.lock"]
     assert checkpoints.load(tmp_path / "run/last.safetensors", build("lenet5", image_size=16)).step == 0
+
+
+def test_options_of_the_network_are_taken_recorded_and_kept_by_a_repeat(fovea, photos):
+    options = ["--option", "zero_last_gamma=true", "shortcut=B"]
+    code, _, err = fovea("train", "cifar_resnet20", photos, *PHOTOS, *options, "--out", "run")
+    assert code == 0, err
+    told = json.loads(Path("run/config.json").read_text())["network"]["options"]
+    assert told == {"zero_last_gamma": True, "shortcut": "B"}
+    code, _, err = fovea("train", "--config", "run/config.json", "--out", "again")
+    assert code == 0, err
+    assert files_of(Path("run/bundle")) == files_of(Path("again/bundle"))
+
+
+@pytest.mark.parametrize(
+    ("pair", "sentence"),
+    [("stem", "must be name=value"), ("=1", "must be name=value"), ("stam=small", "lenet5 takes no stam; it takes")],
+)
+def test_an_option_that_is_none_is_refused(fovea, pair, sentence):
+    code, _, err = fovea("train", "lenet5", "digits", "--option", pair)
+    assert code == 2
+    assert sentence in err
+    assert not Path("runs").exists()

@@ -44,6 +44,8 @@ class Train:
     """Side of the network's images in pixels; the network's own where none is given."""
     in_channels: int | None = None
     """Channels the network takes; those of the data where none is given."""
+    option: tuple[str, ...] = ()
+    """What the network's builder takes beside these, as name=value: stem=small, dropout=0.2."""
     json: bool = False
     """The result as an object for machines."""
     source: DataOptions = field(default_factory=DataOptions)
@@ -68,6 +70,7 @@ def run(arguments: list[str]) -> int:
         in_channels=asked.in_channels or opened.channels,
         image_size=asked.image_size,
         seed=key(asked.training.seed, "weights"),
+        **_options(asked.option),
     )
     done = fovea.train(network, opened, asked.training, out=asked.resume or asked.out, resume=asked.resume is not None)
     if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks for all
@@ -98,6 +101,24 @@ def _with_defaults(arguments: list[str]) -> Train:
         is_net = net == first.net
         again = dataclasses.replace(again, net=net if is_net else base.net, data=base.data if is_net else data)
     return again
+
+
+def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """name=value pairs; a value is JSON where it can be read so, else text.
+
+    Raises:
+        UsageError: a pair without a name or without =.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise UsageError(f"option (={pair}) must be name=value, such as stem=small")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def network_and_data(first: str | None, second: str | None) -> tuple[str, str]:
@@ -132,6 +153,7 @@ def _from_file(path: Path) -> Train:
             data=source["source"],
             image_size=network["image_size"],
             in_channels=network["in_channels"],
+            option=tuple(f"{name}={json.dumps(value)}" for name, value in network.get("options", {}).items()),
             source=DataOptions(
                 split=source["split"], split_seed=source["split_seed"], data_root=Path(root) if root else None
             ),

@@ -104,6 +104,7 @@ def train(
     batches = _batches(splits["train"], options, fabric)
     run = Path(fabric.broadcast(str(folder.new_name(name, data.name) if out is None else out)))
     with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))  # the loop seeds each step; the caller's draws go on
         if fabric.is_global_zero:
             stack.enter_context(folder.locked(run))
             _open_folder(run, described, resume=resume)
