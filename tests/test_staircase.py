@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "evaluation",
         "files",
+        "layers",  # the schedule of a network's drop path
         "pictures",
         "randomness",
         "runtime",

@@ -42,7 +42,8 @@ def test_a_reference_has_a_colon():
     assert not is_reference("lenet5")
 
 
-def test_a_class_of_a_file_is_built_with_the_sizes_it_takes(own):
+@pytest.mark.usefixtures("own")
+def test_a_class_of_a_file_is_built_with_the_sizes_it_takes():
     network = build("own.py:Net", num_classes=3, in_channels=2, image_size=16, seed=1)
     assert network(torch.zeros(1, 2, 16, 16)).shape == (1, 3)
     assert architecture_of(network).name == "own.py:Net"
@@ -64,7 +65,8 @@ def test_a_function_of_a_module_is_called():
         ("no.such.package:Net", r"module 'no\.such\.package' cannot be imported"),
     ],
 )
-def test_what_cannot_be_found_is_a_usage_error(own, reference, sentence):
+@pytest.mark.usefixtures("own")
+def test_what_cannot_be_found_is_a_usage_error(reference, sentence):
     with pytest.raises(UsageError, match=sentence):
         build(reference)
 
@@ -77,7 +79,8 @@ def test_code_that_fails_and_things_that_are_no_network_are_named(own):
         build("own.py:number")
 
 
-def test_it_is_trained_judged_and_used_like_any_other_but_runs_only_when_it_is_named(own, capsys):
+@pytest.mark.usefixtures("own")
+def test_it_is_trained_judged_and_used_like_any_other_but_runs_only_when_it_is_named(capsys):
     assert main(["train", "own.py:Net", "digits", "--epochs", "1", "--image-size", "8", "--out", "run"]) == 0
     capsys.readouterr()
     assert main(["evaluate", "run"]) == 4

@@ -576,3 +576,16 @@ def test_two_ranks_finish_in_one_run_folder_and_one_of_them_speaks(tmp_path):
     assert 0.85 < result["validation"]["top1"] <= 1.0
     assert os.listdir(tmp_path) == ["run"] or sorted(os.listdir(tmp_path)) == ["latest", "run"]
     assert sum(line.startswith("epoch ") for line in done.stderr.splitlines()) == 6
+
+
+def test_the_drop_path_of_a_network_grows_with_the_epochs(tmp_path):
+    from fovea.layers.drop_path import DropPath
+
+    network = nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten(), nn.Linear(4, 10))
+    network.insert(1, DropPath(0.4))
+    seen = []
+    network[1].register_forward_hook(lambda module, *_: seen.append((module.training, module.drop_probability)))
+    options = TrainingOptions(epochs=4, batch_size=256, lr=0.01)
+    train(network, "digits", options, out=tmp_path / "run", quiet=True)
+    in_training = sorted({probability for training, probability in seen if training})
+    assert in_training == pytest.approx([0.0, 0.1, 0.2, 0.3])

@@ -17,6 +17,7 @@ from fovea import randomness
 from fovea.data.loader import TrainingBatches
 from fovea.errors import NumbersError, Stopped
 from fovea.evaluation.scores import Scores
+from fovea.layers.drop_path import schedule_drop_path
 from fovea.training import checkpoints, folder
 from fovea.training.checkpoints import Progress
 from fovea.training.console import Console
@@ -66,6 +67,7 @@ class Loop:
         while progress.step < self.options.epochs * steps:
             epoch, done = divmod(progress.step, steps)
             self.network.train()
+            schedule_drop_path(self.network, epoch / self.options.epochs)
             started, waited = time.perf_counter(), 0.0
             batches = self.batches.epoch(epoch, start=done)
             for step in range(done, steps):
