@@ -7,7 +7,10 @@ from fovea.training.options import TrainingOptions
 
 
 def digits() -> TrainingOptions:
-    """LeNet-5 on scikit-learn's 1,797 digits."""
+    """LeNet-5 on scikit-learn's 1,797 digits: 98.94 % on test, the mean of 5 seeds (standard deviation 0.46 %).
+
+    fovea train lenet5 digits; 17 to 21 s on 2 cores. Ours: 1,079 training images want strong augmentation.
+    """
     return TrainingOptions(
         epochs=60,
         batch_size=32,
@@ -20,7 +23,10 @@ def digits() -> TrainingOptions:
 
 
 def mnist() -> TrainingOptions:
-    """LeNet-5 on MNIST."""
+    """LeNet-5 on MNIST: 99.36 % on test, the mean of 3 seeds (standard deviation 0.03 %).
+
+    fovea train lenet5 mnist; 82 to 93 s on 2 cores. The recipe is ours; Fashion-MNIST starts from it too.
+    """
     return TrainingOptions(
         epochs=12,
         batch_size=128,
@@ -32,7 +38,12 @@ def mnist() -> TrainingOptions:
 
 
 def lenet5_1998() -> TrainingOptions:
-    """LeNet-5 as of 1998 on MNIST, with its own loss."""
+    """LeNet-5 of 1998 on MNIST, without distortions: 98.98 % on test, the mean of 3 seeds (standard deviation 0.03 %).
+
+    LeCun et al. 1998, Proc. IEEE 86(11), sections II-B and III: 99.05 %. fovea train lenet5_1998 mnist; 151 to 181 s on
+    2 cores. Loss, pixel range (background -0.1, ink 1.175) and start are the paper's; mini-batches, momentum and the
+    cosine stand in for its second-order steps on single images.
+    """
     return TrainingOptions(
         epochs=16,
         batch_size=64,
