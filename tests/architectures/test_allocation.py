@@ -33,8 +33,10 @@ class Draws(TorchDispatchMode):
         self.places = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__ in ("normal_", "uniform_"):
-            self.places.append((args[0].data_ptr(), args[0].numel()))
+        if func.overloadpacket.__name__ in ("normal_", "uniform_") and not args[0].is_meta:
+            place = (args[0].data_ptr(), args[0].numel())
+            if place not in self.places[-1:]:  # a truncated normal draws again, in place, what fell outside
+                self.places.append(place)
         return func(*args, **(kwargs or {}))
 
 

@@ -9,7 +9,7 @@ from fovea.architectures.catalogue import build
 # AlexNet starts for pixels of 0 to 255 less their mean, so its images have that deviation.
 NETWORKS = {
     "alexnet": {"image_size": 67, "lr": 1e-4, "deviation": 58.0},
-    "googlenet": {"image_size": 64, "lr": 1e-3, "deviation": 1.0},
+    "googlenet": {"image_size": 64, "lr": 3e-4, "deviation": 1.0},
     "cifar_resnet20": {"image_size": 32, "lr": 1e-2, "deviation": 1.0},
     "cifar_densenet_bc_100_12": {"image_size": 16, "lr": 3e-3, "deviation": 1.0},
     "mobilenet_v2": {"image_size": 64, "lr": 3e-3, "deviation": 1.0},
