@@ -34,9 +34,7 @@ class Draws(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.overloadpacket.__name__ in ("normal_", "uniform_") and not args[0].is_meta:
-            place = (args[0].data_ptr(), args[0].numel())
-            if place not in self.places[-1:]:  # a truncated normal draws again, in place, what fell outside
-                self.places.append(place)
+            self.places.append((args[0].data_ptr(), args[0].numel()))
         return func(*args, **(kwargs or {}))
 
 
@@ -46,6 +44,8 @@ class Draws(TorchDispatchMode):
 def test_no_tensor_is_drawn_twice(name):
     with Draws() as draws:
         network = build(name, image_size=None, num_classes=10, seed=0)
-    assert len(draws.places) == len(set(draws.places))
+    own = {(p.data_ptr(), p.numel()) for p in network.parameters()}
+    drawn = [place for place in draws.places if place in own]  # a truncated normal draws into buffers of its own too
+    assert len(drawn) == len(set(drawn))
     weighted = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
-    assert len(draws.places) >= len(weighted)
+    assert len(drawn) >= len(weighted)
