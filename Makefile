@@ -37,7 +37,7 @@ check: lint test
 
 peers: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
-	$(BIN)/python -m pytest -q tests/transfer
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/transfer
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
