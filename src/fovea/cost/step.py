@@ -1,0 +1,165 @@
+"""One step of training without numbers: the real forward and backward pass, on the meta device, under observation.
+
+Autograd itself decides what is kept for the backward pass and when it is freed, so the account holds for any module,
+with gradient checkpointing and mixed precision too; only what kernels borrow for themselves is a model (`workspace`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from fovea.cost.liveness import Liveness
+from fovea.cost.recorder import Recorder, Trace
+from fovea.cost.running import evaluating, explained, image_batch, without_fast_paths
+
+Precision = Literal["float32", "bf16"]
+Size = int | tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a network is trained, as far as memory and time go.
+
+    Args:
+        in_channels: Channels of the images.
+        image_size: Side of the images in pixels, or (height, width).
+        batch_size: Images in a step.
+        precision: "bf16" is autocast: weights stay float32, convolutions and products run in bfloat16.
+        channels_last: Whether weights and images lie with their channels last.
+        checkpointing: Whether each block keeps its input alone, and runs again in the backward pass.
+    """
+
+    in_channels: int = 3
+    image_size: Size = 224
+    batch_size: int = 32
+    precision: Precision = "float32"
+    channels_last: bool = False
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did: its operations, the account of its memory, and the gradients it left."""
+
+    trace: Trace
+    liveness: Liveness
+    gradients: frozenset[int]  # the names of their storages in the account
+    held: dict[str, int]  # bytes that are there all the time: weights, buffers, images
+    trainable: tuple[int, ...]  # the sizes of the weights that learn
+
+
+def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.Module] = ()) -> Step:
+    """Forward and backward pass of one batch, with cross-entropy where the network gives logits.
+
+    Args:
+        network: Any module; nothing of it is changed.
+        setting: How it is trained.
+        blocks: What is checkpointed, where the setting says so.
+
+    Raises:
+        ShapeError: the images do not fit.
+        ModelError: the network cannot run without numbers.
+    """
+    mode, how = _mode(setting.precision)
+    liveness = Liveness()
+    recorder = Recorder(after=liveness.after)
+    with mode:
+        tensors = _weightless(network, setting, how)
+        images = image_batch(setting.in_channels, setting.image_size, setting.batch_size, **how)
+        images = _laid_out(images, setting)
+        labels = torch.empty(setting.batch_size, dtype=torch.int64, **how)
+        liveness.ignore([*tensors.values(), images, labels])
+        whole = _Whole(network, recorder, setting.precision)
+        named = {f"network.{name}": tensor for name, tensor in tensors.items()}
+        recomputing = _checkpointed(blocks) if setting.checkpointing else nullcontext()
+        in_training = nullcontext() if network.training else evaluating(network, training=True)
+        with in_training, recomputing, without_fast_paths(), recorder.watching(network), explained(recorder):
+            functional_call(whole, named, (images, labels))
+    parameters = [tensor for tensor in tensors.values() if isinstance(tensor, nn.Parameter)]
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    gradients = liveness.names(p.grad for p in learning if p.grad is not None)
+    buffers = [tensor for tensor in tensors.values() if not isinstance(tensor, nn.Parameter)]
+    held = {"weights": _bytes(parameters), "buffers": _bytes(buffers), "images": _bytes([images, labels])}
+    sizes = tuple(parameter.numel() for parameter in learning)
+    return Step(recorder.trace, liveness, frozenset(gradients), held, sizes)
+
+
+class _Whole(nn.Module):
+    """Forward and backward as one module, so that its weights can be replaced for both."""
+
+    def __init__(self, network: nn.Module, recorder: Recorder, precision: Precision) -> None:
+        super().__init__()
+        self.network, self.recorder, self.precision = network, recorder, precision
+
+    def forward(self, images: Tensor, labels: Tensor) -> None:
+        self.recorder.phase = "forward"
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+            loss = _loss(self.network(images), labels)
+        self.recorder.phase = "backward"
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
+
+
+def _loss(output: Any, labels: Tensor) -> Tensor:
+    if isinstance(output, Tensor):
+        if output.dim() == 2 and output.is_floating_point():
+            return F.cross_entropy(output, labels)
+        return output.float().sum()
+    parts = output.values() if isinstance(output, dict) else output
+    losses = [_loss(part, labels) for part in parts if part is not None]
+    return torch.stack(losses).sum()
+
+
+def _mode(precision: Precision) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
+    """Autocast wants tensors that say they lie on a CPU: torch's fake ones do, those of the meta device do not."""
+    if precision == "float32":
+        return nullcontext(), {"device": "meta"}
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode(allow_non_fake_inputs=True), {"device": "cpu"}
+
+
+def _weightless(network: nn.Module, setting: Setting, how: dict[str, Any]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in network.named_parameters():
+        empty = _laid_out(torch.empty(parameter.shape, dtype=parameter.dtype, **how), setting)
+        tensors[name] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+    for name, buffer in network.named_buffers():
+        tensors[name] = torch.empty(buffer.shape, dtype=buffer.dtype, **how)
+    return tensors
+
+
+def _laid_out(tensor: Tensor, setting: Setting) -> Tensor:
+    last = setting.channels_last and tensor.dim() == 4
+    return tensor.contiguous(memory_format=torch.channels_last) if last else tensor
+
+
+@contextmanager
+def _checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Let each block forget what it computes, and compute it again; their own forward returns afterwards."""
+    for block in blocks:
+        block.forward = _forgetful(block.forward)  # type: ignore[method-assign]  # for a while
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def _forgetful(forward: Any) -> Any:
+    return lambda *args, **kwargs: checkpoint(
+        forward, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none", **kwargs
+    )
+
+
+def _bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.itemsize for tensor in tensors)
