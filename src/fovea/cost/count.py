@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch import nn
+
+from fovea.cost.recorder import Recorder
+from fovea.cost.rows import rows_of
+from fovea.cost.running import forward_on_meta, image_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,26 +31,20 @@ def measure(network: nn.Module, *, in_channels: int, image_size: int) -> Cost:
     """The cost of one image of a square size, by running the module once on the meta device.
 
     A module with a method `multiply_adds(output)` counts itself: what it runs may do more than its layer means.
+
+    Raises:
+        ShapeError: the image does not fit; says in which layer.
+        ModelError: the module cannot run without numbers.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    counter = _Counter()
-
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda _module, _inputs, output: shapes.update(
-            {name: tuple(output.shape[1:])} if isinstance(output, Tensor) else {}
-        )
-
-    hooks = [child.register_forward_hook(note(name)) for name, child in stages_of(network).items()]
-    for module in network.modules():
-        if hasattr(module, "multiply_adds"):
-            hooks += [module.register_forward_pre_hook(counter.enter), module.register_forward_hook(counter.leave)]
-    try:
-        with counter:
-            _run_on_meta(network, in_channels, image_size)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return Cost(parameters=parameters(network), multiply_adds=counter.multiply_adds, shapes=shapes)
+    recorder = Recorder()
+    forward_on_meta(network, image_batch(in_channels, image_size), recorder)
+    names = {id(stage): name for name, stage in stages_of(network).items()}
+    left = {names[id(call.module)]: call.shape for call in recorder.trace.calls if id(call.module) in names}
+    return Cost(
+        parameters=parameters(network),
+        multiply_adds=sum(row.macs for row in rows_of(recorder.trace, network)),
+        shapes={name: shape[1:] for name, shape in left.items() if shape is not None},
+    )
 
 
 def parameters(network: nn.Module) -> int:
@@ -80,41 +72,3 @@ def stages_of(network: nn.Module) -> dict[str, nn.Module]:
         for name, child in getattr(network, part).named_children():
             stages[name if name not in stages else f"{part}.{name}"] = child
     return stages
-
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types it not
-    """Adds up the operations that torch knows the cost of; inside a module that counts itself, that module's word."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch types it not
-        self.multiply_adds = 0
-        self.before: list[int] = []
-
-    def enter(self, _module: nn.Module, _inputs: Any) -> None:
-        self.before.append(self.multiply_adds)
-
-    def leave(self, module: Any, _inputs: Any, output: Tensor) -> None:
-        self.multiply_adds = self.before.pop() + int(module.multiply_adds(output))
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        operations = flop_registry.get(func._overloadpacket)
-        if operations is not None:
-            self.multiply_adds += operations(*args, **(kwargs or {}), out_val=out) // 2
-        return out
-
-
-def _run_on_meta(network: nn.Module, in_channels: int, image_size: int) -> None:
-    was_training = network.training
-    image = torch.empty(1, in_channels, image_size, image_size, device="meta")
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    try:
-        with torch.no_grad():
-            network.eval()
-            if all(tensor.device.type == "meta" for tensor in tensors.values()):
-                network(image)
-            else:
-                weightless = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-                functional_call(network, weightless, (image,))
-    finally:
-        network.train(was_training)

@@ -221,7 +221,8 @@ class Recorder(TorchDispatchMode):
         """The layer at work; in the backward pass the one whose operation is differentiated."""
         if self.phase == "forward":
             call = self.stack[-1]
-            self.nodes[torch._C._autograd._get_sequence_nr() - 1] = call
+            # autograd numbers its node just before the operation runs; one without a node must not claim the last one's
+            self.nodes.setdefault(torch._C._autograd._get_sequence_nr() - 1, call)
             return call
         node = torch._C._current_autograd_node() if self.phase == "backward" else None
         return self.stack[0] if node is None else self.nodes.get(node._sequence_nr(), self.stack[-1])

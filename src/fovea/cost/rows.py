@@ -15,6 +15,9 @@ from fovea.cost.recorder import Call, Operation, Spec, Trace
 Depth = Literal["stages", "blocks", "layers"]
 OPENED = ("features", "head", "classifier", "stages", "layers", "blocks", "encoder")  # whose children are the stages
 QUIET = ("view", "creation")  # kinds that get no row of their own between layers
+Work = Literal["convolution", "fully connected", "other products", "the rest"]
+WORK: tuple[Work, ...] = ("convolution", "fully connected", "other products", "the rest")
+DENSE = ("addmm", "mm", "linear")  # products with weights; the others are those of attention
 Sides = tuple[int, ...]
 
 
@@ -36,6 +39,7 @@ class Row:
         moved: Bytes read and written that grow with the batch, for one image.
         fixed: Bytes read that do not, such as weights.
         nth: Which call of the same module it is, from 0.
+        work: The sort of its multiply-adds, and of its parameters.
         runs: False for a module that evaluation does not run, such as an auxiliary classifier.
         layers: How many rows it sums up.
         bound, estimate, measured: Seconds of one forward pass of the batch; see `timing`.
@@ -58,6 +62,7 @@ class Row:
     moved: int = 0
     fixed: int = 0
     nth: int = 0
+    work: Work = "the rest"
     runs: bool = True
     layers: int = 1
     bound: float | None = None
@@ -118,6 +123,15 @@ def at_depth(rows: Sequence[Row], depth: Depth) -> list[Row]:
     return [_summed(path, found) for path, found in together.items()]
 
 
+def work_done(rows: Iterable[Row]) -> dict[str, tuple[int, int]]:
+    """Parameters and multiply-adds of layers by the sort of work that they are for."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        parameters, macs = found.get(row.work, (0, 0))
+        found[row.work] = (parameters + row.parameters, macs + row.macs)
+    return found
+
+
 def total(rows: Iterable[Row], column: str) -> Any:
     """The sum of a column; None where no row has it."""
     values = [value for row in rows if (value := getattr(row, column)) is not None]
@@ -154,6 +168,7 @@ def _layer(call: Call, operations: Sequence[Operation], seen: set[int]) -> Row:
         macs=call.macs if call.macs is not None else sum(operation.macs for operation in operations),
         field=call.field or (operations[-1].field if operations else None),
         moved=sum(map(_moved, work)),
+        work=_work(operations, call.macs),
         fixed=sum(operation.fixed for operation in work),
         nth=call.nth,
     )
@@ -172,6 +187,7 @@ def _between(operation: Operation) -> Row:
         macs=operation.macs,
         field=operation.field,
         moved=_moved(operation),
+        work=_work([operation], None),
         fixed=operation.fixed,
         nth=operation.call.nth,
     )
@@ -191,9 +207,26 @@ def _held_by_containers(call: Call | None, seen: set[int]) -> list[Row]:
 
 
 def _parameter_row(path: str, parameter: nn.Parameter) -> Row:
-    is_bias = path.rpartition(".")[2].endswith("bias")
-    count = {"biases" if is_bias else "weights": parameter.numel()}
-    return Row(path=path, kind="Parameter", **count)  # type: ignore[arg-type]  # two columns of numbers
+    name = path.rpartition(".")[2]
+    weights, biases = (0, parameter.numel()) if name.endswith("bias") else (parameter.numel(), 0)
+    work: Work = "fully connected" if name.endswith("weight") and parameter.dim() == 2 else "the rest"
+    return Row(path=path, kind="Parameter", weights=weights, biases=biases, work=work)
+
+
+def _work(operations: Sequence[Operation], own: int | None) -> Work:
+    kinds = {operation.kind for operation in operations}
+    if "convolution" in kinds:
+        return "convolution"
+    if own or any(operation.name in DENSE for operation in operations):
+        return "fully connected"
+    return "other products" if "matrix product" in kinds else "the rest"
+
+
+def _work_of(module: nn.Module) -> Work:
+    """The work of a layer that does not run."""
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return "convolution"
+    return "fully connected" if isinstance(module, nn.Linear) else "the rest"
 
 
 def _not_run(network: nn.Module, seen: set[int]) -> list[Row]:
@@ -201,7 +234,8 @@ def _not_run(network: nn.Module, seen: set[int]) -> list[Row]:
     for path, module in network.named_modules():
         weights, biases = _learnable(module, seen, recurse=False)
         if weights + biases:
-            rows.append(Row(path=path, kind=type(module).__name__, weights=weights, biases=biases, runs=False))
+            kind, work = type(module).__name__, _work_of(module)
+            rows.append(Row(path=path, kind=kind, weights=weights, biases=biases, work=work, runs=False))
     return rows
 
 
@@ -261,6 +295,13 @@ def _stage(path: str, levels: int) -> str:
     return ".".join(parts[: levels + (parts[0] in OPENED)])
 
 
+def _only_window(rows: Sequence[Row]) -> dict[str, Any]:
+    """The window of the one layer that has one; none where several have."""
+    having = [row for row in rows if row.kernel is not None]
+    names = ("kernel", "stride", "padding", "dilation", "groups")
+    return {name: getattr(having[0], name) if len(having) == 1 else None for name in names}
+
+
 def _summed(path: str, rows: Sequence[Row]) -> Row:
     columns = ("elements", "bytes", "weights", "biases", "macs", "moved", "fixed", "bound", "estimate", "measured")
     if len(rows) == 1 and rows[0].path == path:
@@ -271,7 +312,7 @@ def _summed(path: str, rows: Sequence[Row]) -> Row:
         last,
         path=path,
         kind=kinds.pop() if len(kinds) == 1 else f"{len(rows)} layers",
-        **dict.fromkeys(("kernel", "stride", "padding", "dilation", "groups")),
+        **_only_window(rows),
         **{column: total(rows, column) for column in columns},
         nth=0,
         runs=any(row.runs for row in rows),

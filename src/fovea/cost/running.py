@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fovea.cost.operations import name_of
 from fovea.cost.receptive_field import of_image
 from fovea.cost.recorder import FIELD, Recorder
 from fovea.errors import FoveaError, ModelError, ShapeError
+
+LIKE_THE_FIRST = {"relu", "silu", "sigmoid", "gelu", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu"}
+LIKE_BOTH = {"add", "mul"}
 
 
 def image_batch(in_channels: int, image_size: int | tuple[int, int], batch_size: int = 1, **how: Any) -> Tensor:
@@ -29,13 +33,30 @@ def forward_on_meta(network: nn.Module, images: Tensor, recorder: Recorder) -> A
         ModelError: the module cannot run without numbers.
     """
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    weightless = {
+        name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        for name, tensor in tensors.items()
+        if not tensor.is_meta
+    }
     if recorder.fields:
         setattr(images, FIELD, of_image(images.dim()))
+    if recorder.run is None:
+        recorder.run = _shapes_only
     with evaluating(network), torch.no_grad(), without_fast_paths(), recorder.watching(network), explained(recorder):
-        if all(tensor.is_meta for tensor in tensors.values()):
-            return network(images)
-        weightless = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-        return functional_call(network, weightless, (images,))
+        return functional_call(network, weightless, (images,)) if weightless else network(images)
+
+
+def _shapes_only(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
+    """An operation without arithmetic; where the output is like the first input, torch need not work that out."""
+    name = name_of(function)
+    if name in LIKE_THE_FIRST and not kwargs and args[0].is_floating_point():
+        return torch.empty_like(args[0]), 0.0
+    if name in LIKE_BOTH and type(args[1]) is Tensor and args[0].shape == args[1].shape and args[0].dtype == args[1].dtype:
+        return torch.empty_like(args[0]), 0.0
+    if name == "native_batch_norm" and not args[5]:
+        nothing = args[0].new_empty(0)
+        return (torch.empty_like(args[0]), nothing, nothing), 0.0
+    return function(*args, **kwargs), 0.0
 
 
 @contextmanager

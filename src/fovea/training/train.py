@@ -237,7 +237,7 @@ def _plan(title: str, network: nn.Module, splits: Mapping[str, Fitted]) -> str:
         cost = measure(network, in_channels=spec.in_channels, image_size=spec.image_size)
         shapes |= cost.shapes
         totals += f", {cost.multiply_adds:,} multiply-adds per image"
-    except (RuntimeError, NotImplementedError):
+    except ModelError:
         totals += "; the module does not run on the meta device, so its shapes are not known beforehand"
     return plan(title, {name: len(split) for name, split in splits.items()}, shapes, totals)
 

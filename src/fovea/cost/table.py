@@ -1,0 +1,243 @@
+"""The inspector's report as text for people, as plain values and comma-separated lines for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fovea.cost.rows import Row, total
+
+if TYPE_CHECKING:
+    from fovea.cost.receptive_field import Field
+    from fovea.cost.report import Report
+
+KIB = 1024
+BYTES = (("GiB", KIB**3), ("MiB", KIB**2), ("KiB", KIB))
+COUNTS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+
+
+class Column(NamedTuple):
+    """A column of the table.
+
+    Args:
+        head: What stands above it.
+        text: A row's entry, given the totals.
+        sum: The column's sum, given the report; nothing where it has none.
+        rank: The higher, the earlier it is left out where the terminal is narrow; 0 stays.
+    """
+
+    head: str
+    text: Callable[[Row], str]
+    sum: Callable[[Report], str] = lambda report: ""
+    rank: int = 0
+
+
+def text(report: Report, *, width: int | None = None) -> str:
+    """The table with its totals under it, and what they teach.
+
+    Args:
+        report: What is printed.
+        width: Columns of the terminal: what matters least is left out until the table fits; None leaves out nothing.
+    """
+    height, across = report.image_size
+    about = f"{report.name}: images of {report.in_channels}×{height}×{across}; a row is a {report.depth[:-1]}, for one image"
+    table, left_out = _fitted(report, width)
+    omitted = [f"left out for this terminal: {', '.join(left_out)}"] if left_out else []
+    return "\n".join([about, "", *table, *omitted, "", *summary(report)])
+
+
+def summary(report: Report) -> list[str]:
+    """What the totals teach, a line each."""
+    lines = [
+        f"parameters            {_parameters(report)}",
+        f"multiply-adds         {report.macs:,} = {report.flops:,} FLOPs: {_shares(report, 'macs')}",
+    ]
+    if (widest := report.widest) is not None:
+        shape = f"{_shape(widest)} = {widest.elements:,} numbers, {amount(widest.bytes)}"
+        lines.append(f"widest activation     {widest.path} ({widest.kind}): {shape}")
+    at = "one image" if report.batch_size == 1 else f"{report.batch_size} images at once"
+    lines.append(f"arithmetic intensity  {report.intensity:.1f} FLOPs per byte read or written, {at}")
+    lines.append(f"inference             {amount(report.inference)} at the peak, {at}, float32")
+    for memory in report.training:
+        lines.append(f"training, {memory.optimiser:<5}       {amount(memory.peak)} at the peak, {at}, float32, in {memory.where}")
+        parts = ("weights", "buffers", "images", "state", "activations", "gradients", "working")
+        lines.append(" " * 22 + ", ".join(f"{name} {amount(getattr(memory, name))}" for name in parts))
+    if report.unknown:
+        names = ", ".join(f"{name} ({times}×)" for name, times in report.unknown.items())
+        lines.append(f"not counted           {names}: nobody has told fovea what they cost")
+    return [*lines, *report.notes]
+
+
+def plain(report: Report) -> dict[str, Any]:
+    """Everything the report holds, as values for JSON."""
+    widest = report.widest
+    return {
+        "name": report.name,
+        "in_channels": report.in_channels,
+        "image_size": list(report.image_size),
+        "batch_size": report.batch_size,
+        "parameters": report.parameters,
+        "weights": report.weights,
+        "biases": report.biases,
+        "frozen": report.frozen,
+        "macs": report.macs,
+        "flops": report.flops,
+        "shares": {"parameters": report.shares("parameters"), "macs": report.shares("macs")},
+        "arithmetic_intensity": report.intensity,
+        "widest": {"path": widest.path, "elements": widest.elements, "bytes": widest.bytes} if widest else None,
+        "inference_bytes": report.inference,
+        "training": [memory.as_json() for memory in report.training],
+        "unknown": report.unknown,
+        "notes": list(report.notes),
+        "depth": report.depth,
+        "rows": [_plain_row(row) for row in report.rows],
+    }
+
+
+def comma_separated(report: Report) -> str:
+    """The rows with a line of heads, one value in each cell: pairs of sides as 3x3."""
+    into = io.StringIO()
+    rows = [{name: _cell(value) for name, value in _plain_row(row).items()} for row in report.rows]
+    writer = csv.DictWriter(into, fieldnames=list(_plain_row(Row(path="", kind=""))), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return into.getvalue()
+
+
+def amount(count: int) -> str:
+    """Bytes in the largest unit of 1024s that leaves at least 1: 784.0 KiB."""
+    for name, unit in BYTES:
+        if count >= unit:
+            return f"{count / unit:,.1f} {name}"
+    return f"{count} B"
+
+
+def columns_of(report: Report) -> list[Column]:
+    """The columns that this report has; those of time where they were worked out."""
+    columns = [
+        Column("layer", lambda row: row.path or "(network)"),
+        Column("kind", lambda row: row.kind + ("" if row.runs else ", not run"), rank=3),
+        Column("window", _window, rank=4),
+        Column("output", _shape),
+        Column("numbers", lambda row: f"{row.elements:,}" if row.elements else "", lambda r: f"{r.elements:,}", rank=10),
+        Column("KiB", lambda row: f"{row.bytes / KIB:,.1f}" if row.bytes else "", _kib, rank=5),
+        Column("weights", lambda row: f"{row.weights:,}" if row.weights else "", lambda r: f"{r.weights:,}"),
+        Column("biases", lambda row: f"{row.biases:,}" if row.biases else "", lambda r: f"{r.biases:,}", rank=7),
+        Column("multiply-adds", lambda row: f"{row.macs:,}" if row.macs else "", lambda r: f"{r.macs:,}"),
+        Column("FLOPs", lambda row: f"{row.flops:,}" if row.macs else "", lambda r: f"{r.flops:,}", rank=9),
+        Column("sees", lambda row: sees(row.field), rank=2),
+        Column("stride", lambda row: _sides(row.field, "stride"), rank=6),
+        Column("centre", lambda row: _sides(row.field, "centre"), rank=8),
+        Column("% par", lambda row: _share(row.parameters, report.parameters), rank=7),
+        Column("% macs", lambda row: _share(row.macs, report.macs), rank=5),
+    ]
+    for name, head in (("bound", "bound ms"), ("estimate", "estimate ms"), ("measured", "measured ms")):
+        if any(getattr(row, name) is not None for row in report.rows):
+            columns.append(_milliseconds(name, head))
+    return columns
+
+
+def sees(field: Field | None) -> str:
+    """The receptive field in pixels: one number for a square, the words for what is none."""
+    if field is None:
+        return ""
+    if not field.known:
+        return "unknown"
+    return "image" if field.whole else _sides(field, "size")
+
+
+def _milliseconds(name: str, head: str) -> Column:
+    def entry(row: Row) -> str:
+        seconds = getattr(row, name)
+        return "" if seconds is None else f"{1000 * seconds:.3f}"
+
+    return Column(head, entry, lambda report: f"{1000 * (total(report.rows, name) or 0):.3f}")
+
+
+def _fitted(report: Report, width: int | None) -> tuple[list[str], list[str]]:
+    columns = columns_of(report)
+    left_out: list[str] = []
+    while True:
+        lines = _laid_out(report, columns)
+        last = max(columns, key=lambda column: column.rank)
+        if width is None or len(lines[1]) <= width or not last.rank:
+            return lines, left_out
+        columns.remove(last)
+        left_out.append(last.head)
+
+
+def _laid_out(report: Report, columns: Sequence[Column]) -> list[str]:
+    cells = [[column.head for column in columns]]
+    cells += [[column.text(row) for column in columns] for row in report.rows]
+    cells += [["total", *(column.sum(report) for column in columns[1:])]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = [column.head in ("layer", "kind", "window") for column in columns]
+    lines = [
+        "  ".join(f"{cell:{'<' if first else '>'}{size}}" for cell, size, first in zip(row, widths, left, strict=True))
+        for row in cells
+    ]
+    rule = "─" * len(lines[0])
+    return [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:-1]), rule, lines[-1].rstrip()]
+
+
+def _window(row: Row) -> str:
+    """Kernel, stride, padding, dilation, groups; what does nothing is not said."""
+    if row.kernel is None:
+        return ""
+    words = ["×".join(map(str, row.kernel))]
+    for letter, sides, usual in (("/", row.stride, 1), ("p", row.padding, 0), ("d", row.dilation, 1)):
+        if sides is not None and any(side != usual for side in sides):
+            same = len(set(sides)) == 1
+            words.append(letter + (str(sides[0]) if same else ",".join(map(str, sides))))
+    if row.groups is not None and row.groups != 1:
+        words.append(f"g{row.groups}")
+    return " ".join(words)
+
+
+def _shape(row: Row) -> str:
+    return "×".join(map(str, row.shape))
+
+
+def _sides(field: Field | None, name: str) -> str:
+    if field is None or not field.axes:
+        return ""
+    values = [f"{getattr(axis, name):g}" for axis in field.axes]
+    return values[0] if len(set(values)) == 1 else "×".join(values)
+
+
+def _kib(report: Report) -> str:
+    return f"{(total(report.rows, 'bytes') or 0) / KIB:,.1f}"
+
+
+def _share(count: int, of: int) -> str:
+    return f"{100 * count / of:.1f}" if count and of else ""
+
+
+def _parameters(report: Report) -> str:
+    frozen = f", {report.frozen:,} of them frozen" if report.frozen else ""
+    return f"{report.parameters:,} ({amount(4 * report.parameters)}){frozen}: {_shares(report, 'parameters')}"
+
+
+def _shares(report: Report, column: Any) -> str:
+    shares = report.shares(column)
+    return ", ".join(f"{work} {100 * share:.1f} %" for work, share in shares.items() if share) or "none"
+
+
+def _plain_row(row: Row) -> dict[str, Any]:
+    values = {each.name: getattr(row, each.name) for each in fields(row) if each.name != "field"}
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    found = row.field
+    seen = {"sees": sees(found)} | {name: _axes(found, name) for name in ("size", "stride", "centre")}
+    seen = {("field_" + name if name != "sees" else name): value for name, value in seen.items()}
+    return values | {"parameters": row.parameters, "flops": row.flops} | seen
+
+
+def _axes(field: Field | None, name: str) -> list[float] | None:
+    return [getattr(axis, name) for axis in field.axes] if field is not None and field.axes else None
+
+
+def _cell(value: Any) -> Any:
+    return "x".join(f"{side:g}" for side in value) if isinstance(value, list) else value
