@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fovea.architectures.catalogue import build as create
     from fovea.architectures.catalogue import list_architectures
     from fovea.bundle import Bundle
+    from fovea.cost.report import Report, inspect
     from fovea.data.opening import open_data
     from fovea.data.preprocessing import Preprocessing
     from fovea.data.sets import Data
@@ -32,11 +33,13 @@ _HOMES = {
     "Model": "fovea.runtime.model",
     "Prediction": "fovea.runtime.predict",
     "Preprocessing": "fovea.data.preprocessing",
+    "Report": "fovea.cost.report",
     "Run": "fovea.training.train",
     "Scores": "fovea.evaluation.scores",
     "TrainingOptions": "fovea.training.options",
     "create": "fovea.architectures.catalogue:build",
     "evaluate": "fovea.evaluation.judge",
+    "inspect": "fovea.cost.report",
     "list_architectures": "fovea.architectures.catalogue",
     "load": "fovea.runtime.model",
     "open_data": "fovea.data.opening",
@@ -51,11 +54,13 @@ __all__ = [
     "Model",
     "Prediction",
     "Preprocessing",
+    "Report",
     "Run",
     "Scores",
     "TrainingOptions",
     "create",
     "evaluate",
+    "inspect",
     "list_architectures",
     "load",
     "open_data",

@@ -16,6 +16,8 @@ from fovea.errors import FoveaError, UsageError, suggestion
 VERBS = {
     "know": {
         "list": "the networks: year, parameters, multiply-adds, published errors, source",
+        "shape": "the arithmetic of layers: sizes, memory, parameters, multiply-adds; and backwards",
+        "inspect": "shapes, parameters, multiply-adds, memory, time of a network, layer by layer",
         "verify": "recount what the papers say of their networks",
     },
     "train": {"train": "train a network on images; with no arguments LeNet-5 on handwritten digits"},

@@ -12,6 +12,7 @@ from fovea.cost.receptive_field import (
     IMAGE,
     UNKNOWN,
     Field,
+    Interpolation,
     Window,
     adaptive,
     contracted,
@@ -32,7 +33,8 @@ def follow(name: str, kind: Kind, args: Sequence[Any], output: Tensor, fields: d
     """The field of an operation's output.
 
     Args:
-        name, kind: The operation, as `operations` has it.
+        name: The operation's, as `operations` has it.
+        kind: What sort of work it is.
         args: What it was called with.
         output: The tensor it gave.
         fields: Of its tensor arguments those that depend on the image, by identity.
@@ -40,24 +42,36 @@ def follow(name: str, kind: Kind, args: Sequence[Any], output: Tensor, fields: d
     Returns:
         The field; None where the output does not depend on the image.
     """
-    if not fields:
+    if not fields or kind == "creation":
         return None
-    if name in MEETING or kind == "elementwise" or name in ("index_put", "index_put_"):
+    if name in MEETING or kind == "elementwise":
         return _met(name, args, output, fields)
-    rule, first = RULES.get(name), args[0]
     if kind == "matrix product":
-        return IMAGE
+        return _product(name, args, output, fields)
+    rule, first = RULES.get(name), args[0]
+    if name in WRITING:
+        return WRITING[name](args, output, fields)
     if rule is None or not isinstance(first, Tensor) or id(first) not in fields:
-        return _kept(kind, args, output, fields)
+        return IMAGE if any(field.whole for field in fields.values()) else UNKNOWN
     return rule(fields[id(first)], args, output)
 
 
-def _kept(kind: Kind, args: Sequence[Any], output: Tensor, fields: dict[int, Field]) -> Field:
-    """No rule: what cannot be known, but where the whole image is seen already."""
-    if any(field.whole for field in fields.values()):
-        return IMAGE
-    same = isinstance(args[0], Tensor) and args[0].shape == output.shape
-    return union(list(fields.values())) or UNKNOWN if kind == "movement" and same else UNKNOWN
+def written_through(view: Tensor, base: Tensor, field: Field, before: Field | None) -> Field | None:
+    """The field of a tensor of which a part has been written over, and now has a field of its own.
+
+    Args:
+        view: The part.
+        base: The whole of it.
+        field: Of what was written.
+        before: Of the whole, until then; None where it did not depend on the image.
+    """
+    if before is not None and (before.axes == field.axes and before.known == field.known):
+        return before  # an activation in place, say
+    places = field.places
+    alike = view.dim() == base.dim() and all(view.shape[dim] == base.shape[dim] for dim in places)
+    if field.whole or (alike and field.known):
+        return union([field] if before is None else [before, field])
+    return UNKNOWN
 
 
 def _met(name: str, args: Sequence[Any], output: Tensor, fields: dict[int, Field]) -> Field:
@@ -66,20 +80,56 @@ def _met(name: str, args: Sequence[Any], output: Tensor, fields: dict[int, Field
     found = []
     for tensor in tensors:
         if isinstance(tensor, Tensor) and id(tensor) in fields:
-            found.append(_broadcast(fields[id(tensor)], tensor, output))
+            field = fields[id(tensor)]
+            found.append(_stacked(field, args, output) if name == "stack" else _broadcast(field, tensor, output))
     joined = union(found) or UNKNOWN
-    if name == "cat" and len(tensors) > 1 and joined.dims and _dim(args, 1, 0) % output.dim() in joined.dims:
-        return UNKNOWN  # side by side in space: units of one map see places of several
+    if name == "cat" and len(tensors) > 1 and _dim(args, 1, 0) % output.dim() in joined.places:
+        if joined.dims or len(found) > 1:
+            return UNKNOWN  # side by side in space: units of one map see places of several
+        return joined._replace(sides=())  # a class token before the others, say
     return joined
+
+
+def _stacked(field: Field, args: Sequence[Any], output: Tensor) -> Field:
+    dim = _dim(args, 1, 0) % output.dim()
+    return field.placed(lambda place: place + (dim <= place))
 
 
 def _broadcast(field: Field, tensor: Tensor, output: Tensor) -> Field:
     missing = output.dim() - tensor.dim()
-    if not field.dims:
-        return field
-    if any(tensor.shape[dim] == 1 and output.shape[dim + missing] > 1 for dim in field.dims):
+    if any(tensor.shape[dim] == 1 and output.shape[dim + missing] > 1 for dim in field.places):
         return IMAGE  # one unit for all places
-    return field._replace(dims=tuple(dim + missing for dim in field.dims))
+    return field.placed(lambda dim: dim + missing)
+
+
+def _product(name: str, args: Sequence[Any], output: Tensor, fields: dict[int, Field]) -> Field:
+    """A matrix product over the places, as in attention, sees the image; one over channels what its factors see."""
+    if any(field.whole for field in fields.values()):
+        return IMAGE
+    if name not in FACTORS:  # attention in one step: the values are summed over their places
+        values = fields.get(id(args[2])) if "attention" in name else None
+        return IMAGE if values is not None and args[2].dim() - 2 in values.places else UNKNOWN
+    left, right = (args[place] for place in FACTORS[name])
+    found = []
+    for factor, summed in ((left, left.dim() - 1), (right, right.dim() - 2)):
+        field = fields.get(id(factor))
+        if field is not None and summed in field.places:
+            return IMAGE
+        found += [field] if field is not None else []
+    if any(id(arg) in fields for arg in args[: FACTORS[name][0]]):
+        return UNKNOWN  # what is added depends on the image as well
+    return union(found) or UNKNOWN if left.dim() == output.dim() else UNKNOWN
+
+
+def _copied(args: Sequence[Any], output: Tensor, fields: dict[int, Field]) -> Field | None:
+    field = fields.get(id(args[1]))
+    return None if field is None else _broadcast(field, args[1], output)
+
+
+def _put(args: Sequence[Any], output: Tensor, fields: dict[int, Field]) -> Field:
+    joined = _met("index_put", args, output, fields)
+    written = {dim for dim, index in enumerate(args[1]) if index is not None}
+    return UNKNOWN if written & set(joined.places) else joined
 
 
 def _convolution(field: Field, args: Sequence[Any], output: Tensor) -> Field:
@@ -87,9 +137,13 @@ def _convolution(field: Field, args: Sequence[Any], output: Tensor) -> Field:
     kernel = weight.shape[2:]
     sizes = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     if transposed:
-        if any(size != stride or padding for size, stride, padding in zip(sizes, strides, paddings, strict=True)):
-            return UNKNOWN
-        return windowed(field, [Window(1, 1 / stride, 0) for stride in strides], output.dim())
+        if any(d > 1 for d in dilations) or any(size < stride for size, stride in zip(sizes, strides, strict=True)):
+            return UNKNOWN  # some units see gaps
+        enlarging = [
+            Window(size / stride, 1 / stride, (size - stride - padding) / stride)
+            for size, stride, padding in zip(sizes, strides, paddings, strict=True)
+        ]
+        return windowed(field, enlarging, output.dim())
     return windowed(field, [Window(*each) for each in zip(sizes, strides, paddings, strict=True)], output.dim())
 
 
@@ -143,33 +197,32 @@ def _view(field: Field, args: Sequence[Any], output: Tensor) -> Field:
 
 
 def _permute(field: Field, args: Sequence[Any], output: Tensor) -> Field:
-    return moved(field, [dim % output.dim() for dim in args[1]]) if field.dims else field
+    return moved(field, [dim % output.dim() for dim in args[1]])
 
 
 def _transpose(field: Field, args: Sequence[Any], output: Tensor) -> Field:
     order = list(range(output.dim()))
     one, other = (dim % output.dim() for dim in (args[1:3] if len(args) > 2 else (0, 1)))
     order[one], order[other] = other, one
-    return moved(field, order) if field.dims else field
+    return moved(field, order)
 
 
 def _slice(field: Field, args: Sequence[Any], _output: Tensor) -> Field:
     dim, start, _, step = (args[place] if len(args) > place else default for place, default in enumerate(SLICE, 1))
     size = args[0].shape[dim]
-    return sliced(field, dim % args[0].dim(), min(start + size if (start or 0) < 0 else start or 0, size), step)
+    first = range(size)[slice(start, None)].start
+    return sliced(field, dim % args[0].dim(), first, int(step or 1))
 
 
 def _select(field: Field, args: Sequence[Any], _output: Tensor) -> Field:
     dim = args[1] % args[0].dim()
-    if not field.dims:
-        return field
-    if dim in field.dims:
+    if dim in field.places:
         return UNKNOWN
-    return field._replace(dims=tuple(place - (dim < place) for place in field.dims))
+    return field.placed(lambda place: place - (dim < place))
 
 
 def _pieces(field: Field, args: Sequence[Any], _output: Tensor) -> Field:
-    return UNKNOWN if _dim(args, 2, 0) % args[0].dim() in field.dims else field
+    return UNKNOWN if _dim(args, 2, 0) % args[0].dim() in field.places else field
 
 
 def _unbind(field: Field, args: Sequence[Any], output: Tensor) -> Field:
@@ -178,7 +231,7 @@ def _unbind(field: Field, args: Sequence[Any], output: Tensor) -> Field:
 
 def _unsqueeze(field: Field, args: Sequence[Any], output: Tensor) -> Field:
     dim = args[1] % output.dim()
-    return field._replace(dims=tuple(place + (dim <= place) for place in field.dims))
+    return field.placed(lambda place: place + (dim <= place))
 
 
 def _squeeze(field: Field, args: Sequence[Any], output: Tensor) -> Field:
@@ -193,12 +246,44 @@ def _pad(field: Field, args: Sequence[Any], output: Tensor) -> Field:
     return padded(field, args[1], output.dim())
 
 
-def _nearest(field: Field, args: Sequence[Any], output: Tensor) -> Field:
-    return resampled(field, args[0].shape, output.shape, blends=False)
+def _resized(how: Interpolation) -> Rule:
+    def rule(field: Field, args: Sequence[Any], output: Tensor) -> Field:
+        corners = len(args) > 2 and args[2] is True
+        given = [arg for arg in args[2:] if not isinstance(arg, bool)]
+        scales = given if len(given) == 2 else [None, None]
+        return resampled(field, args[0].shape, output.shape, how._replace(corners=corners), scales)
+
+    return rule
 
 
-def _blended(field: Field, args: Sequence[Any], output: Tensor) -> Field:
-    return resampled(field, args[0].shape, output.shape, blends=True)
+def _shuffled(field: Field, args: Sequence[Any], output: Tensor) -> Field:
+    return windowed(field, [Window(1, 1 / args[1], 0)] * 2, output.dim())
+
+
+def _unshuffled(field: Field, args: Sequence[Any], output: Tensor) -> Field:
+    return windowed(field, [Window(args[1], args[1], 0)] * 2, output.dim())
+
+
+def _turned(field: Field, args: Sequence[Any], output: Tensor) -> Field:
+    """A roll or a flip: along height or width the units are no longer in order."""
+    dims = {dim % output.dim() for dim in args[-1]} if args[-1] is not args[0] else set()
+    return field if dims and not dims & set(field.places) else _out_of_order(field)
+
+
+def _picked(field: Field, args: Sequence[Any], output: Tensor) -> Field:
+    """Some of the units along one dimension, by their numbers."""
+    dims = [args[1]] if isinstance(args[1], int) else [dim for dim, index in enumerate(args[1]) if index is not None]
+    simple = len(dims) == 1 and output.dim() == args[0].dim() and dims[0] % output.dim() not in field.places
+    return field if simple else _out_of_order(field)
+
+
+def _repeated(field: Field, args: Sequence[Any], output: Tensor) -> Field:
+    field = field.placed(lambda dim: dim + output.dim() - args[0].dim())
+    return field if all(args[1][place] == 1 for place in field.places) else _out_of_order(field)
+
+
+def _out_of_order(field: Field) -> Field:
+    return field if field.whole else UNKNOWN
 
 
 def _same(field: Field, _args: Sequence[Any], _output: Tensor) -> Field:
@@ -210,7 +295,9 @@ def _dim(args: Sequence[Any], place: int, default: int) -> int:
 
 
 SLICE = (0, 0, None, 1)  # dim, start, end, step where they are not given
-MEETING = {"cat", "where", "copy_", "masked_fill", "lerp"}
+MEETING = {"cat", "stack", "where", "masked_fill", "lerp"}
+WRITING = {"copy_": _copied, "index_put": _put, "index_put_": _put}
+FACTORS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2)}  # where the two stand
 RULES: dict[str, Rule] = {
     **dict.fromkeys(POOLINGS, _pooling),
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
@@ -234,7 +321,15 @@ RULES: dict[str, Rule] = {
     "expand": _expand,
     "constant_pad_nd": _pad,
     **dict.fromkeys(("reflection_pad2d", "replication_pad2d"), _pad),
-    "upsample_nearest2d": _nearest,
-    **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d"), _blended),
+    "upsample_nearest2d": _resized(Interpolation(0, 0, centred=False)),
+    "_upsample_nearest_exact2d": _resized(Interpolation(0, 0, centred=True)),
+    "upsample_bilinear2d": _resized(Interpolation(0, 1, centred=True)),
+    "upsample_bicubic2d": _resized(Interpolation(-1, 2, centred=True)),
+    "pixel_shuffle": _shuffled,
+    "pixel_unshuffle": _unshuffled,
+    **dict.fromkeys(("roll", "flip"), _turned),
+    **dict.fromkeys(("index", "_unsafe_index", "index_select"), _picked),
+    "repeat": _repeated,
     **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "contiguous", "native_dropout", "lift_fresh"), _same),
+    "channel_shuffle": _same,
 }

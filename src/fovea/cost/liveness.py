@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from fovea.cost.recorder import Operation, Phase
+from fovea.cost.recorder import Operation, Phase, tensors_in
 from fovea.cost.workspace import borrowed
 
 
@@ -44,7 +44,7 @@ class Liveness:
 
     def after(self, operation: Operation, output: Any) -> None:
         """Note what an operation has made."""
-        for tensor in _tensors(output):
+        for tensor in tensors_in(output):
             self._note(tensor, operation.phase)
         self.operations.append(operation)
         self.timeline.append(self.live + (borrowed(operation) if self.borrows else 0))
@@ -82,11 +82,3 @@ class Liveness:
         self._known[key] = (weakref.ref(storage, gone), name)
         self.live += size
         self._events.append((len(self.timeline), name, Made(size, phase)))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _tensors(each)

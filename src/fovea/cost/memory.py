@@ -8,6 +8,7 @@ follows each storage from its making to its end. Optimisers are fused ones, whic
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from torch import nn
 
 from fovea.cost.count import stages_of
-from fovea.cost.step import Setting, Step, training_step
+from fovea.cost.step import Precision, Setting, Step, training_step
 
 Optimiser = Literal["sgd", "adam"]
 # Copies of the weights that an optimiser keeps, and bytes beside them for each weight tensor: Adam's count of steps.
@@ -87,6 +88,34 @@ def training_memory(network: nn.Module, setting: Setting, optimisers: Iterable[O
     step = training_step(network, setting, blocks=blocks)
     more = training_step(network, replace(setting, batch_size=setting.batch_size + 1), blocks=blocks)
     return [_memory(step, more, setting, optimiser) for optimiser in optimisers]
+
+
+def plans(network: nn.Module, setting: Setting) -> list[TrainingMemory]:
+    """What a step takes in every way there is: optimiser, precision, memory format, checkpointing."""
+    found: list[TrainingMemory] = []
+    precisions: tuple[Precision, ...] = ("float32", "bf16")
+    for precision, last, again in itertools.product(precisions, (False, True), (False, True)):
+        how = replace(setting, precision=precision, channels_last=last, checkpointing=again)
+        found += training_memory(network, how, ("sgd", "adam"))
+    return found
+
+
+def plans_text(found: Sequence[TrainingMemory], limit: int) -> str:
+    """The plans as a table, with the largest batch whose peak is at most so many bytes."""
+    heads = ("optimiser", "precision", "channels last", "checkpointing", "weights", "gradients", "state", "activations")
+    cells: list[tuple[str, ...]] = [(*heads, "working", "peak MiB", "largest batch")]
+    for memory in found:
+        setting = memory.setting
+        yes = ["yes" if each else "" for each in (setting.channels_last, setting.checkpointing)]
+        parts = (memory.weights, memory.gradients, memory.state, memory.activations, memory.working, memory.peak)
+        sizes = [f"{part / (1 << 20):,.1f}" for part in parts]
+        cells.append((memory.optimiser, setting.precision, *yes, *sizes, f"{memory.largest_batch(limit):,}"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    form = "  ".join(f"{{:{'<' if i < 4 else '>'}{width}}}" for i, width in enumerate(widths))
+    title = (
+        f"training, {found[0].setting.batch_size} images at once, MiB of live tensors at the peak; the largest batch "
+    )
+    return "\n".join([f"{title}within {limit / (1 << 30):,.1f} GiB", *(form.format(*row).rstrip() for row in cells)])
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:

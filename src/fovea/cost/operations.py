@@ -53,10 +53,15 @@ for _kind, _names in {
         "grid_sampler_2d channel_shuffle pixel_shuffle pixel_unshuffle _unsafe_view slice_backward select_backward "
         "slice_scatter select_scatter embedding_dense_backward as_strided_scatter reflection_pad2d_backward "
         "replication_pad2d_backward upsample_nearest2d_backward upsample_bilinear2d_backward tril triu _reshape_copy "
-        "_unsafe_index index_add index_add_ meshgrid native_dropout native_dropout_backward masked_fill unfold_backward "
+        "_unsafe_index index_add index_add_ meshgrid native_dropout native_dropout_backward masked_fill "
+        "unfold_backward unsafe_split unsafe_split_with_sizes _upsample_nearest_exact2d "
         "bernoulli_ normal_ uniform_ _fused_sgd_ _fused_adam_ _fused_adamw_"
     ),
-    "view": "_reshape_alias lift_fresh set_ resize_ detach_ _local_scalar_dense sym_size is_same_size",
+    "view": (
+        "_reshape_alias lift_fresh set_ resize_ detach_ _local_scalar_dense sym_size is_same_size "
+        "_record_function_enter_new _record_function_exit as_strided_ _assert_async"
+    ),
+    "elementwise": "hardtanh_backward hardswish hardswish_ hardswish_backward floor_divide",
     "creation": (
         "empty empty_like empty_strided zeros zeros_like ones ones_like full full_like arange linspace scalar_tensor "
         "new_empty new_zeros new_ones new_full new_empty_strided eye rand rand_like randn randn_like randint randperm "
@@ -97,7 +102,8 @@ def multiply_adds(operation: Any, args: Any, kwargs: Any, output: Any) -> int:
 
     Args:
         operation: The operation that was called.
-        args, kwargs: What it was called with.
+        args: What it was called with.
+        kwargs: What it was called with by name.
         output: What it gave.
     """
     if name_of(operation) == "convolution_backward":

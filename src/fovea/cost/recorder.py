@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fovea.cost.following import follow
+from fovea.cost.following import follow, written_through
 from fovea.cost.operations import Kind, kind_of, multiply_adds, name_of
 from fovea.cost.receptive_field import UNKNOWN, Field, Window, windowed
 
@@ -158,7 +158,7 @@ class Recorder(TorchDispatchMode):
             self.stack.append(call)
             self.trace.calls.append(call)
 
-        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+        def leave(module: Any, inputs: Any, output: Any) -> None:
             if id(module) not in paths or threading.get_ident() != thread:
                 return
             call = self.stack.pop()
@@ -182,16 +182,15 @@ class Recorder(TorchDispatchMode):
         found = getattr(output, FIELD, None)
         entered = getattr(inputs[0], FIELD, None) if inputs and isinstance(inputs[0], Tensor) else None
         if isinstance(call.module, nn.Linear) and entered is not None and output.dim() > 2:
-            spatial = output.dim() - 1 not in entered.dims
-            found = entered if spatial else found
+            found = entered if output.dim() - 1 not in entered.places else found
         elif found is UNKNOWN and call.leaf and entered is not None and hasattr(call.module, "kernel_size"):
-            found = _window_of(call.module, entered, output.dim())
+            found = _window_of(call.module, entered, inputs[0].shape, output.shape)
         setattr(output, FIELD, found)
         call.field = found
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        devices = {tensor.is_meta for tensor in _tensors(args)}
+        devices = {tensor.is_meta for tensor in tensors_in(args)}
         if len(devices) > 1:
             args = tuple(_to_meta(arg) for arg in args)
         if self.run is None:
@@ -206,7 +205,7 @@ class Recorder(TorchDispatchMode):
             call=self._call(),
             phase=self.phase,
             args=_described(args),
-            outputs=tuple(_spec(tensor) for tensor in _tensors(output)),
+            outputs=tuple(_spec(tensor) for tensor in tensors_in(output)),
             macs=multiply_adds(function, args, kwargs, output),
             seconds=seconds,
         )
@@ -229,23 +228,28 @@ class Recorder(TorchDispatchMode):
 
     def _follow(self, operation: Operation, args: Sequence[Any], output: Any) -> None:
         seen: dict[int, Field] = {}
-        for tensor in _tensors(args):
+        for tensor in tensors_in(args):
             found = getattr(tensor, FIELD, None)
             if found is None:
                 operation.fixed += tensor.numel() * tensor.itemsize
             else:
                 seen[id(tensor)] = found
-        for tensor in _tensors(output) if seen else ():
+        for tensor in tensors_in(output) if seen else ():
             operation.field = follow(operation.name, operation.kind, args, tensor, seen)
             setattr(tensor, FIELD, operation.field)
+            base = tensor._base
+            if base is not None and operation.field is not None and any(tensor is each for each in tensors_in(args)):
+                setattr(base, FIELD, written_through(tensor, base, operation.field, getattr(base, FIELD, None)))
 
 
-def _window_of(module: Any, entered: Field, dims: int) -> Field:
-    """A layer made of operations that cannot be followed, but which says what its window is."""
+def _window_of(module: Any, entered: Field, before: Sequence[int], after: Sequence[int]) -> Field:
+    """A layer made of operations that cannot be followed, but which says what its window is, and whose output fits."""
     numbers = [getattr(module, name, default) for name, default in (("kernel_size", 0), ("stride", 1), ("padding", 0))]
-    if not all(isinstance(number, int) for number in numbers):
+    if not all(isinstance(number, int) for number in numbers) or len(before) != len(after):
         return UNKNOWN
-    return windowed(entered, [Window(*numbers)] * 2, dims)
+    size, stride, padding = numbers
+    fits = all((before[dim] + 2 * padding - size) // stride + 1 == after[dim] for dim in entered.dims)
+    return windowed(entered, [Window(*numbers)] * 2, len(after)) if fits and entered.dims else UNKNOWN
 
 
 def _path(known: list[str], parent: str) -> str:
@@ -263,12 +267,13 @@ def _to_meta(value: Any) -> Any:
     return type(value)(_to_meta(each) for each in value) if type(value) in (list, tuple) else value
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in the arguments or the output of an operation."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
         for each in value:
-            yield from _tensors(each)
+            yield from tensors_in(each)
 
 
 def _spec(tensor: Tensor) -> Spec:

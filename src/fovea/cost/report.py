@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from torch import nn
 
+from fovea.cost.calibration import calibration
 from fovea.cost.liveness import Liveness
 from fovea.cost.memory import Optimiser, TrainingMemory, training_memory
 from fovea.cost.recorder import Recorder, Trace
 from fovea.cost.rows import WORK, Depth, Row, at_depth, rows_of, total, work_done
 from fovea.cost.running import forward_on_meta, image_batch
-from fovea.cost.step import Setting
+from fovea.cost.step import Precision, Setting
+from fovea.cost.timing import Time, expected, measured, with_times
 from fovea.errors import UsageError
 
 Sort = Literal["order", "parameters", "macs", "elements", "bound", "estimate", "measured"]
@@ -27,7 +29,7 @@ class Report:
     Args:
         name: Of the network.
         in_channels, image_size: Of the images: channels, and (height, width) in pixels.
-        batch_size: Images at once, where that matters: for memory, time and arithmetic intensity. Rows are for one image.
+        batch_size: Images at once, for memory, time and arithmetic intensity; rows are for one image.
         depth: What a row is: a stage, a block, or a layer.
         rows: As the forward pass runs through them; what evaluation does not run stands last.
         work: Parameters and multiply-adds by the sort of work that they are for.
@@ -36,6 +38,7 @@ class Report:
         inference: Most bytes of live tensors in a forward pass of the batch: weights, buffers, images and maps.
         unknown: Operations whose cost nobody knows here, with how often they ran; their rows count 0.
         training: The memory of training, where it was asked for.
+        times: Seconds for the batch, as "bound", "estimate" and "measured", where they were asked for.
         notes: Sentences that stand under the table.
     """
 
@@ -51,6 +54,7 @@ class Report:
     inference: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
     training: tuple[TrainingMemory, ...] = ()
+    times: dict[str, Time] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -156,6 +160,44 @@ def inspect(
     setting = Setting(in_channels=report.in_channels, image_size=report.image_size, batch_size=batch_size)
     optimisers: tuple[Optimiser, ...] = ("sgd", "adam")
     return replace(report, training=tuple(training_memory(module, setting, optimisers)))
+
+
+def timed(
+    report: Report,
+    module: nn.Module,
+    *,
+    precision: Precision = "float32",
+    channels_last: bool = False,
+    measure: bool = False,
+) -> Report:
+    """The report with the bound and the estimate of its times on this machine; measured beside them on request.
+
+    The first call on a machine calibrates it, which takes up to a minute; the result is kept.
+
+    Args:
+        report: Of the module, by layers.
+        module: What is timed; SGD with momentum updates its weights.
+        precision: Of the convolutions and products.
+        channels_last: How weights and maps lie in memory.
+        measure: Whether a copy of the module is run as well; it needs weights then.
+
+    Raises:
+        ModelError: the module has no weights to be measured with.
+        MachineError: the calibration cannot be kept.
+    """
+    setting = Setting(
+        in_channels=report.in_channels,
+        image_size=report.image_size,
+        batch_size=report.batch_size,
+        precision=precision,
+        channels_last=channels_last,
+    )
+    made = calibration(precision=precision, channels_last=channels_last)
+    bound, estimate = expected(module, setting, made)
+    times = {"bound": bound, "estimate": estimate} | ({"measured": measured(module, setting)} if measure else {})
+    how = f"{precision}{', channels last' if channels_last else ''}, SGD with momentum"
+    note = f"times are for {report.batch_size} images on {made.machine}, calibrated {made.date}; {how}"
+    return replace(report, rows=tuple(with_times(report.rows, times)), times=times, notes=(*report.notes, note))
 
 
 def traced(

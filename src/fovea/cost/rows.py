@@ -19,6 +19,8 @@ Work = Literal["convolution", "fully connected", "other products", "the rest"]
 WORK: tuple[Work, ...] = ("convolution", "fully connected", "other products", "the rest")
 DENSE = ("addmm", "mm", "linear")  # products with weights; the others are those of attention
 Sides = tuple[int, ...]
+TIMES = ("bound", "estimate", "measured", "step_bound", "step_estimate", "step_measured")
+ADDED = ("elements", "bytes", "weights", "biases", "macs", "moved", "fixed", *TIMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ class Row:
         work: The sort of its multiply-adds, and of its parameters.
         runs: False for a module that evaluation does not run, such as an auxiliary classifier.
         layers: How many rows it sums up.
-        bound, estimate, measured: Seconds of one forward pass of the batch; see `timing`.
+        bound, estimate, measured: Seconds in a forward pass of the batch; see `timing`.
+        step_bound, step_estimate, step_measured: Seconds in a training step.
     """
 
     path: str
@@ -68,6 +71,9 @@ class Row:
     bound: float | None = None
     estimate: float | None = None
     measured: float | None = None
+    step_bound: float | None = None
+    step_estimate: float | None = None
+    step_measured: float | None = None
 
     @property
     def parameters(self) -> int:
@@ -99,13 +105,13 @@ def grouped(trace: Trace) -> list[tuple[Call | None, list[Operation]]]:
     """The operations by the row that they belong to: a layer's run, or None for one between layers."""
     found: dict[int, tuple[float, Call | None, list[Operation]]] = {}
     for place, operation in enumerate(trace.operations):
-        owner = _owner(operation.call)
+        owner = owner_of(operation.call)
         if owner is not None:
             found.setdefault(id(owner), (place, owner, []))[2].append(operation)
         elif operation.kind not in QUIET:
             found[id(operation)] = (place, None, [operation])
     for call in trace.calls:  # dropout does nothing in evaluation, but it belongs to the picture
-        if isinstance(call.module, nn.modules.dropout._DropoutNd) and _owner(call) is call:
+        if isinstance(call.module, nn.modules.dropout._DropoutNd) and owner_of(call) is call:
             found.setdefault(id(call), (call.at - 0.5, call, []))
     return [(owner, operations) for _, owner, operations in sorted(found.values(), key=lambda each: each[0])]
 
@@ -138,7 +144,7 @@ def total(rows: Iterable[Row], column: str) -> Any:
     return sum(values) if values else None
 
 
-def _owner(call: Call) -> Call | None:
+def owner_of(call: Call) -> Call | None:
     """The layer's run that an operation belongs to: a module without modules, or one that counts itself."""
     owner = call if call.leaf and call.module is not None else None
     above: Call | None = call
@@ -260,7 +266,7 @@ def _last_shape(operations: Sequence[Operation]) -> tuple[int, ...]:
 
 
 def _window(main: Operation, operations: Sequence[Operation]) -> dict[str, Any]:
-    """Kernel, stride, padding, dilation and groups of a convolution or pooling; padding before it is added to its own."""
+    """Kernel, stride, padding, dilation, groups of a convolution or pooling; what is padded before it is added."""
     args = main.args
     if main.kind == "convolution" and isinstance(args[1], Spec):
         kernel, stride, padding, dilation, groups = args[1].shape[2:], args[3], args[4], args[5], args[8]
@@ -303,7 +309,6 @@ def _only_window(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _summed(path: str, rows: Sequence[Row]) -> Row:
-    columns = ("elements", "bytes", "weights", "biases", "macs", "moved", "fixed", "bound", "estimate", "measured")
     if len(rows) == 1 and rows[0].path == path:
         return rows[0]
     last = next((row for row in reversed(rows) if row.shape), rows[-1])
@@ -313,7 +318,7 @@ def _summed(path: str, rows: Sequence[Row]) -> Row:
         path=path,
         kind=kinds.pop() if len(kinds) == 1 else f"{len(rows)} layers",
         **_only_window(rows),
-        **{column: total(rows, column) for column in columns},
+        **{column: total(rows, column) for column in ADDED},
         nth=0,
         runs=any(row.runs for row in rows),
         layers=len(rows),

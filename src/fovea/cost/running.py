@@ -51,7 +51,12 @@ def _shapes_only(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
     name = name_of(function)
     if name in LIKE_THE_FIRST and not kwargs and args[0].is_floating_point():
         return torch.empty_like(args[0]), 0.0
-    if name in LIKE_BOTH and type(args[1]) is Tensor and args[0].shape == args[1].shape and args[0].dtype == args[1].dtype:
+    if (
+        name in LIKE_BOTH
+        and type(args[1]) is Tensor
+        and args[0].shape == args[1].shape
+        and args[0].dtype == args[1].dtype
+    ):
         return torch.empty_like(args[0]), 0.0
     if name == "native_batch_norm" and not args[5]:
         nothing = args[0].new_empty(0)

@@ -103,19 +103,20 @@ class _Whole(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> None:
         self.recorder.phase = "forward"
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = _loss(self.network(images), labels)
+            loss = loss_of(self.network(images), labels)
         self.recorder.phase = "backward"
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
 
 
-def _loss(output: Any, labels: Tensor) -> Tensor:
+def loss_of(output: Any, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits, also of several heads; the sum of anything else."""
     if isinstance(output, Tensor):
         if output.dim() == 2 and output.is_floating_point():
             return F.cross_entropy(output, labels)
         return output.float().sum()
     parts = output.values() if isinstance(output, dict) else output
-    losses = [_loss(part, labels) for part in parts if part is not None]
+    losses = [loss_of(part, labels) for part in parts if part is not None]
     return torch.stack(losses).sum()
 
 
@@ -146,13 +147,16 @@ def _laid_out(tensor: Tensor, setting: Setting) -> Tensor:
 @contextmanager
 def _checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
     """Let each block forget what it computes, and compute it again; their own forward returns afterwards."""
+    own = [block.__dict__.get("forward") for block in blocks]
     for block in blocks:
         block.forward = _forgetful(block.forward)  # type: ignore[method-assign]  # for a while
     try:
         yield
     finally:
-        for block in blocks:
+        for block, forward in zip(blocks, own, strict=True):
             del block.forward
+            if forward is not None:
+                block.forward = forward  # type: ignore[method-assign]  # as it was
 
 
 def _forgetful(forward: Any) -> Any:

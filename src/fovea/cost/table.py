@@ -31,7 +31,7 @@ class Column(NamedTuple):
 
     head: str
     text: Callable[[Row], str]
-    sum: Callable[[Report], str] = lambda report: ""
+    sum: Callable[[Report], str] = lambda _: ""
     rank: int = 0
 
 
@@ -43,7 +43,8 @@ def text(report: Report, *, width: int | None = None) -> str:
         width: Columns of the terminal: what matters least is left out until the table fits; None leaves out nothing.
     """
     height, across = report.image_size
-    about = f"{report.name}: images of {report.in_channels}×{height}×{across}; a row is a {report.depth[:-1]}, for one image"
+    images = f"images of {report.in_channels}×{height}×{across}"
+    about = f"{report.name}: {images}; a row is a {report.depth[:-1]}, for one image"
     table, left_out = _fitted(report, width)
     omitted = [f"left out for this terminal: {', '.join(left_out)}"] if left_out else []
     return "\n".join([about, "", *table, *omitted, "", *summary(report)])
@@ -62,9 +63,12 @@ def summary(report: Report) -> list[str]:
     lines.append(f"arithmetic intensity  {report.intensity:.1f} FLOPs per byte read or written, {at}")
     lines.append(f"inference             {amount(report.inference)} at the peak, {at}, float32")
     for memory in report.training:
-        lines.append(f"training, {memory.optimiser:<5}       {amount(memory.peak)} at the peak, {at}, float32, in {memory.where}")
+        lines.append(
+            f"training, {memory.optimiser:<5}       {amount(memory.peak)} at the peak, {at}, float32, in {memory.where}"
+        )
         parts = ("weights", "buffers", "images", "state", "activations", "gradients", "working")
         lines.append(" " * 22 + ", ".join(f"{name} {amount(getattr(memory, name))}" for name in parts))
+    lines += _times(report, at)
     if report.unknown:
         names = ", ".join(f"{name} ({times}×)" for name, times in report.unknown.items())
         lines.append(f"not counted           {names}: nobody has told fovea what they cost")
@@ -91,6 +95,7 @@ def plain(report: Report) -> dict[str, Any]:
         "inference_bytes": report.inference,
         "training": [memory.as_json() for memory in report.training],
         "unknown": report.unknown,
+        "times": {name: time.as_json() for name, time in report.times.items()},
         "notes": list(report.notes),
         "depth": report.depth,
         "rows": [_plain_row(row) for row in report.rows],
@@ -122,7 +127,9 @@ def columns_of(report: Report) -> list[Column]:
         Column("kind", lambda row: row.kind + ("" if row.runs else ", not run"), rank=3),
         Column("window", _window, rank=4),
         Column("output", _shape),
-        Column("numbers", lambda row: f"{row.elements:,}" if row.elements else "", lambda r: f"{r.elements:,}", rank=10),
+        Column(
+            "numbers", lambda row: f"{row.elements:,}" if row.elements else "", lambda r: f"{r.elements:,}", rank=10
+        ),
         Column("KiB", lambda row: f"{row.bytes / KIB:,.1f}" if row.bytes else "", _kib, rank=5),
         Column("weights", lambda row: f"{row.weights:,}" if row.weights else "", lambda r: f"{r.weights:,}"),
         Column("biases", lambda row: f"{row.biases:,}" if row.biases else "", lambda r: f"{r.biases:,}", rank=7),
@@ -134,10 +141,8 @@ def columns_of(report: Report) -> list[Column]:
         Column("% par", lambda row: _share(row.parameters, report.parameters), rank=7),
         Column("% macs", lambda row: _share(row.macs, report.macs), rank=5),
     ]
-    for name, head in (("bound", "bound ms"), ("estimate", "estimate ms"), ("measured", "measured ms")):
-        if any(getattr(row, name) is not None for row in report.rows):
-            columns.append(_milliseconds(name, head))
-    return columns
+    columns += [_milliseconds(name, f"{name} ms") for name in report.times]
+    return columns + [_milliseconds(f"step_{name}", f"step {name}") for name in report.times]
 
 
 def sees(field: Field | None) -> str:
@@ -147,6 +152,16 @@ def sees(field: Field | None) -> str:
     if not field.known:
         return "unknown"
     return "image" if field.whole else _sides(field, "size")
+
+
+def _times(report: Report, at: str) -> list[str]:
+    """The totals of time, forward and step, in all the ways in which they are known."""
+    lines = []
+    for what, head in (("forward", "forward pass"), ("step", "training step")):
+        known = [f"{name} {1000 * getattr(time, what):,.1f} ms" for name, time in report.times.items()]
+        if known:
+            lines.append(f"{head:<21} {', '.join(known)}; {at}")
+    return lines
 
 
 def _milliseconds(name: str, head: str) -> Column:

@@ -1,0 +1,135 @@
+"""What the inspector predicts of a training step, memory and time, beside what is measured on this machine.
+
+    python benchmarks/cost_against_measurement.py                 the networks and batches of docs/results.md
+    python benchmarks/cost_against_measurement.py lenet5:64 resnet18:8
+
+Memory: the peak of live tensor bytes by the profiler's allocation events, weights, buffers, images and the optimiser's
+state included; resident memory stands beside it and is not judged. Time: the fastest of five steps, forward,
+backward and update, SGD with momentum, float32. Each network runs in a process of its own. Prints a table and the
+median errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+NETWORKS = ("lenet5", "alexnet", "vgg11", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "efficientnet_b0")
+BATCHES = {"lenet5": (64, 256), "alexnet": (8, 32), "vgg11": (4, 8), "resnet18": (8, 32)}
+USUAL = (4, 16)
+DEPTHWISE = ("mobilenet_v2", "efficientnet_b0")
+STEPS = 5
+MB = 1e6
+
+
+def main() -> None:
+    """Measure each network in a process of its own, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", help="NAME:BATCH")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        name, _, batch = asked.networks[0].partition(":")
+        print(json.dumps(compared(name, int(batch))))
+        return
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command fovea has it
+    given = asked.networks or [f"{name}:{batch}" for name in NETWORKS for batch in BATCHES.get(name, USUAL)]
+    from fovea.cost.calibration import calibration, hardware
+
+    made = calibration(precision="float32", channels_last=False)
+    print(f"{hardware()}; calibrated {made.date}\n")
+    heads = (
+        "network | batch | predicted MB | measured MB | error | resident MB | bound ms | estimate ms | step ms | error"
+    )
+    print(f"| {heads} |\n|---{'|---:' * 9}|")
+    found = []
+    for each in given:
+        command = [sys.executable, __file__, "--one", each]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+        print(line(found[-1]), flush=True)
+    for title, chosen in (("convolution-bound", False), ("depthwise", True)):
+        errors = [abs(f["estimate"] / f["step"] - 1) for f in found if (f["name"] in DEPTHWISE) == chosen]
+        if errors:
+            print(f"\n{title}: median error of the time {statistics.median(errors):.1%}, largest {max(errors):.1%}")
+    errors = [abs(f["predicted"] / f["measured"] - 1) for f in found]
+    print(f"\nmemory: median error {statistics.median(errors):.1%}, largest {max(errors):.1%}")
+
+
+def line(f: dict[str, Any]) -> str:
+    """A row of the table."""
+    memory = f"{f['predicted'] / MB:.1f} | {f['measured'] / MB:.1f} | {f['predicted'] / f['measured'] - 1:+.1%}"
+    times = " | ".join(f"{1000 * f[key]:.1f}" for key in ("bound", "estimate", "step"))
+    errors = f"{f['estimate'] / f['step'] - 1:+.1%}"
+    return f"| {f['name']} | {f['batch']} | {memory} | {f['resident'] / MB:.0f} | {times} | {errors} |"
+
+
+def compared(name: str, batch: int) -> dict[str, Any]:
+    """Prediction and measurement of one network."""
+    import fovea
+    from fovea.cost.calibration import calibration
+    from fovea.cost.measuring import Workout
+    from fovea.cost.memory import training_memory
+    from fovea.cost.step import Setting
+    from fovea.cost.timing import expected
+
+    network = fovea.create(name, seed=0)
+    told = network.architecture
+    setting = Setting(in_channels=told.in_channels, image_size=told.image_size, batch_size=batch)
+    [memory] = training_memory(network, setting, ["sgd"])
+    bound, estimate = expected(network, setting, calibration(precision="float32", channels_last=False))
+    workout = Workout(network, setting)
+    del network
+    measured = measured_memory(workout)
+    seconds = []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        workout.step()
+        seconds.append(time.perf_counter() - began)
+    return {
+        "name": name,
+        "batch": batch,
+        "predicted": memory.peak,
+        "measured": measured,
+        "resident": resident_peak(),
+        "bound": bound.step,
+        "estimate": estimate.step,
+        "step": min(seconds),
+    }
+
+
+def resident_peak() -> int:
+    """The most of this process that lay in memory; not getrusage's, which starts from its parent's."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def measured_memory(workout: Any) -> int:
+    """The most bytes of live tensors in a step, by the profiler's allocation events."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    workout.step()
+    workout.optimiser.zero_grad()
+    network = workout.network
+    held = [*network.parameters(), *network.buffers(), workout.images, workout.labels]
+    held += [each for state in workout.optimiser.state.values() for each in state.values() if torch.is_tensor(each)]
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        workout.step()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    live = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        most = max(most, live)
+    return most + sum(tensor.untyped_storage().nbytes() for tensor in held)
+
+
+if __name__ == "__main__":
+    main()

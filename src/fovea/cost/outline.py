@@ -1,0 +1,261 @@
+"""A network as a picture has it: stages, blocks, and the lanes that run side by side, read off what really happened.
+
+Every tensor remembers which layer it comes from, so branches and shortcuts are found in any module, however it is
+written: where a single tensor is all that the rest of the network needs, a block ends. Normalisation, activations and
+dropout are part of the layer before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from fovea.cost.count import stages_of
+from fovea.cost.recorder import Recorder, Trace, tensors_in
+from fovea.cost.rows import Row, grouped, rows_of
+from fovea.cost.running import forward_on_meta, image_batch
+from fovea.pictures.network import Block, Box, Stage
+
+FROM = "_fovea_made_by"  # where a tensor carries the nodes that it comes from
+QUIET = ("norm", "relu", "silu", "sigmoid", "swish", "tanh", "gelu", "dropout", "flatten", "identity", "softmax", "elu")
+JOINS = {"add": "add", "cat": "concat", "mul": "multiply"}
+GATE = "squeeze-excitation"
+
+
+@dataclass(eq=False)
+class Node:
+    """A layer or an operation of the picture: its row, and the nodes whose maps it takes."""
+
+    row: Row
+    inputs: list[Node] = field(default_factory=list)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it has no box of its own."""
+        name = self.row.kind.lower()
+        return len(self.inputs) <= 1 and (any(word in name for word in QUIET) or name in JOINS)
+
+
+def outline(network: nn.Module, *, in_channels: int, image_size: tuple[int, int]) -> list[Stage]:
+    """The stages of a network with their blocks.
+
+    Args:
+        network: Any module that runs on the meta device.
+        in_channels: Of the images.
+        image_size: Their height and width.
+
+    Raises:
+        ShapeError: the images do not fit.
+        ModelError: the network cannot run without numbers.
+    """
+    nodes = [node for node in _graph(network, in_channels, image_size) if node.row.shape]
+    parts = _by_stage(nodes, network)
+    return [Stage(name, found[-1].row.shape, tuple(_blocks(found, nodes))) for name, found in parts]
+
+
+def _graph(network: nn.Module, in_channels: int, image_size: tuple[int, int]) -> list[Node]:
+    """The nodes in the order in which they run, without the quiet ones."""
+    recorder = Recorder()
+    sources: list[list[int]] = []  # for each operation the operations that its inputs come from
+
+    def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
+        output = function(*args, **kwargs)
+        sources.append(list(dict.fromkeys(place for tensor in tensors_in(args) for place in getattr(tensor, FROM, ()))))
+        for tensor in tensors_in(output):
+            setattr(tensor, FROM, [len(sources) - 1])
+        return output, 0.0
+
+    recorder.run = run
+    forward_on_meta(network, image_batch(in_channels, image_size), recorder)
+    return _without_quiet(_nodes(recorder.trace, network, sources))
+
+
+def _nodes(trace: Trace, network: nn.Module, sources: list[list[int]]) -> list[Node]:
+    """A node for every row that runs, with the nodes that its inputs come from."""
+    places = {id(operation): place for place, operation in enumerate(trace.operations)}
+    rows = [row for row in rows_of(trace, network) if row.runs and row.kind != "Parameter"]
+    nodes: list[Node] = []
+    of: dict[int, Any] = {}  # operation: the node it belongs to; a view stands for what it looks at
+    for row, (_, operations) in zip(rows, grouped(trace), strict=True):
+        nodes.append(Node(row))
+        of |= {places[id(operation)]: [nodes[-1]] for operation in operations}
+    for place, given in enumerate(sources):
+        before = list(dict.fromkeys(node for source in given for node in of[source]))
+        [node] = of.get(place, [None])
+        if node is None:
+            of[place] = before
+        else:
+            node.inputs += [each for each in before if each is not node and each not in node.inputs]
+    return nodes
+
+
+def _without_quiet(nodes: Sequence[Node]) -> list[Node]:
+    kept: dict[int, list[Node]] = {}  # what stands for a node: itself, or where it is quiet its inputs
+    for node in nodes:
+        node.inputs = list(dict.fromkeys(each for given in node.inputs for each in kept[id(given)]))
+        kept[id(node)] = node.inputs if node.quiet else [node]
+    return [node for node in nodes if not node.quiet]
+
+
+def _by_stage(nodes: Sequence[Node], network: nn.Module) -> list[tuple[str, list[Node]]]:
+    """The nodes by stage, in order; what stands between two stages belongs to the one before."""
+    paths = {id(module): path for path, module in network.named_modules()}
+    stages = {f"{paths[id(module)]}.": name for name, module in stages_of(network).items()}
+    found: list[tuple[str, list[Node]]] = []
+    for node in nodes:
+        name = next((name for path, name in stages.items() if f"{node.row.path}.".startswith(path)), None)
+        if name is None or (found and found[-1][0] == name):
+            name = name or (found[-1][0] if found else "network")
+        if not found or found[-1][0] != name:
+            found.append((name, []))
+        found[-1][1].append(node)
+    return found
+
+
+def _blocks(stage: list[Node], nodes: Sequence[Node]) -> list[Block]:
+    """Blocks of a stage; a chain of single layers is one block, equal blocks that follow each other are drawn once."""
+    blocks: list[Block] = []
+    chain: list[Box] = []
+    for part in _parts(stage, nodes):
+        lanes = _lanes(part)
+        if len(lanes) == 1:
+            chain += lanes[0]
+            continue
+        if chain:
+            blocks, chain = [*blocks, Block((tuple(chain),), "")], []
+        blocks.append(Block(tuple(lanes), JOINS.get(part[-1].row.kind, "")))
+    if chain:
+        blocks.append(Block((tuple(chain),), ""))
+    return list(_repeated(blocks))
+
+
+def _parts(stage: list[Node], nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Cut a stage wherever one map is all that is still needed; where there is no such place, by the modules in it."""
+    last_use = {id(given): place for place, node in enumerate(nodes) for given in node.inputs}
+    places = {id(node): place for place, node in enumerate(nodes)}
+    part: list[Node] = []
+    cut = False
+    for node in stage:
+        part.append(node)
+        here = places[id(node)]
+        if not any(last_use.get(id(other), -1) > here for other in nodes[:here]):
+            yield part
+            part, cut = [], True
+    if not part:
+        return
+    if cut or len(part) < 3:
+        yield part
+        return
+    yield from _by_module(part)
+
+
+def _by_module(part: list[Node]) -> Iterator[list[Node]]:
+    depth = len(_common([node.row.path.split(".") for node in part])) + 1
+    together: dict[str, list[Node]] = {}
+    for node in part:
+        together.setdefault(".".join(node.row.path.split(".")[:depth]), []).append(node)
+    yield from together.values()
+
+
+def _common(paths: list[list[str]]) -> list[str]:
+    shared = []
+    for names in zip(*paths, strict=False):
+        if len(set(names)) > 1:
+            break
+        shared.append(names[0])
+    return shared
+
+
+def _lanes(part: list[Node]) -> list[tuple[Box, ...]]:
+    """What runs side by side between the part's beginning and its join, the identity an empty lane."""
+    join = part[-1] if part[-1].row.kind in JOINS else None
+    if join is None or len(part) == 1:
+        return [tuple(_boxes(part))]
+    inside = {id(node) for node in part[:-1]}
+    lanes = [tuple(_boxes(lane)) for lane in _connected(part[:-1], inside)]
+    if any(id(given) not in inside for given in join.inputs):
+        lanes.insert(0, ())
+    if join.row.kind == "mul" and len(lanes) == 2:
+        return [_gated(lanes)]
+    return lanes
+
+
+def _gated(lanes: list[tuple[Box, ...]]) -> tuple[Box, ...]:
+    """A factor for each channel, worked out from the maps themselves, as one box behind the maps."""
+    maps, gate = sorted(lanes, key=lambda lane: bool(lane) and lane[-1].shape[-1:] in ((1,), lane[-1].shape))
+    last = gate[-1] if gate else maps[-1]
+    return (*maps, Box(GATE, GATE, "attention", last.shape))
+
+
+def _connected(nodes: list[Node], inside: set[int]) -> list[list[Node]]:
+    """The nodes that hang together, in order of their first."""
+    group: dict[int, int] = {}
+    for node in nodes:
+        given = {group[id(each)] for each in node.inputs if id(each) in group and id(each) in inside}
+        name = min(given, default=id(node))
+        group[id(node)] = name
+        group = {key: name if value in given else value for key, value in group.items()}
+    lanes: dict[int, list[Node]] = {}
+    for node in nodes:
+        lanes.setdefault(group[id(node)], []).append(node)
+    return list(lanes.values())
+
+
+def _boxes(nodes: Sequence[Node]) -> Iterator[Box]:
+    """A box for each node; squeeze-excitation, which ends in a product, as one."""
+    held: list[Box] = []
+    for node in nodes:
+        if node.row.kind == "mul":
+            kept = [box for box in held if not _is_gate(box)]
+            yield from kept
+            yield Box(GATE, GATE, "attention", node.row.shape)
+            held = []
+            continue
+        held.append(_box(node.row))
+    yield from held
+
+
+def _is_gate(box: Box) -> bool:
+    return box.shape[1:] == (1, 1) or len(box.shape) == 1
+
+
+def _box(row: Row) -> Box:
+    name = row.path.rpartition(".")[2]
+    kind, text = _kind_and_text(row)
+    return Box(name, text, kind, row.shape, 2 if kind == "convolution" and row.groups == 2 else 1)
+
+
+def _kind_and_text(row: Row) -> tuple[Any, str]:
+    window = "×".join(map(str, row.kernel or ())) + (f" /{row.stride[0]}" if row.stride and max(row.stride) > 1 else "")
+    name = row.kind.lower()
+    if row.work == "convolution":
+        depthwise = row.groups is not None and row.groups > 1 and row.groups == row.shape[0]
+        return ("depthwise", f"depthwise {window}") if depthwise else ("convolution", f"{window}, {row.shape[0]}")
+    if row.work == "fully connected":
+        return "linear", f"{row.shape[-1]}"
+    if row.work == "other products":
+        return "attention", row.kind
+    if "pool" in name or name == "mean":
+        how = "max" if "max" in name else "mean"
+        return "pooling", f"{how} {window}" if window else "mean"
+    return ("normalisation" if "norm" in name else "other"), row.kind
+
+
+def _repeated(blocks: Sequence[Block]) -> Iterator[Block]:
+    held: Block | None = None
+    for block in blocks:
+        if held is not None and _looks(held) == _looks(block):
+            held = replace(block, repeat=held.repeat + 1)
+            continue
+        if held is not None:
+            yield held
+        held = block
+    if held is not None:
+        yield held
+
+
+def _looks(block: Block) -> tuple[Any, ...]:
+    return (block.join, tuple(tuple((box.kind, box.text) for box in lane) for lane in block.lanes))
