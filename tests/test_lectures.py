@@ -7,7 +7,11 @@ book Dive into Deep Learning; L3: slides on key ideas and architectures.
 import torch
 
 from fovea.architectures.catalogue import build
+from fovea.commands.shape import layer_of
+from fovea.cost.arithmetic import Maps
+from fovea.cost.chain import chain, formula
 from fovea.cost.count import multiply_adds, parameters, stage_shapes
+from fovea.cost.inverse import inverse
 from fovea.layers import convolution as mode
 from fovea.layers.locally_connected import LocallyConnected2d
 
@@ -388,3 +392,128 @@ def test_senet_brings_global_context():
     maps = torch.zeros(1, 4, 8, 8, requires_grad=True)
     layer(maps + 1)[0, 0, 0, 0].backward()
     assert (maps.grad != 0).flatten(2).any(dim=1).all()  # one output pixel sees every pixel
+
+
+# The arithmetic alone, as `fovea shape` says it: the same numbers, from nothing but sizes (L0, L2, L3)
+
+
+def in_words(words, size, in_channels=3):
+    """The lecture's layers one after another, as `fovea shape --size SIZE WORDS` works them out."""
+    return chain([(word, layer_of(word)) for word in words.split()], Maps(in_channels, size, size))
+
+
+def costs_in_words(words, size, in_channels=3):
+    found = in_words(words, size, in_channels)
+    return found.parameters, found.macs
+
+
+def sizes_in_words(words, size, in_channels=3):
+    return [link.worked.after.height for link in in_words(words, size, in_channels).links]
+
+
+LENET = "conv5-6 pool2 conv5-16 pool2 fc120 fc84 fc10"
+ALEXNET = (
+    "conv11s4{first} pool3s2 conv5p2{groups}-{second} pool3s2 conv3p1-384 conv3p1{groups}-{fourth} conv3p1{groups}-256 "
+    "pool3s2 fc4096 fc4096 fc{classes}"
+)
+ONE_TOWER = ALEXNET.format(first="p2-64", second=192, fourth=256, groups="", classes=1000)
+UNGROUPED = ALEXNET.format(first="-96", second=256, fourth=384, groups="", classes=1000)
+TWO_TOWERS = ALEXNET.format(first="-96", second=256, fourth=384, groups="g2", classes=1000)
+THE_BOOKS = ALEXNET.format(first="p1-96", second=256, fourth=384, groups="", classes=10)
+
+
+def vgg(*depths, classes=1000, ratio=1):
+    widths = [width // ratio for width in (64, 128, 256, 512, 512)]
+    stages = [f"conv3p1-{width} " * depth + "pool2" for width, depth in zip(widths, depths, strict=True)]
+    return " ".join([*stages, f"fc4096 fc4096 fc{classes}"])
+
+
+def test_the_formulas_of_valid_full_and_same_print_as_the_lecture_has_them():
+    assert sizes_in_words("conv5-6", 28) == [28 - 5 + 1]
+    assert sizes_in_words("conv5full-6", 28) == [28 + 5 - 1]
+    assert sizes_in_words("conv5same-6", 28) == [28]
+    assert formula(in_words("conv5-6", 28).links[0].worked.extents[0]) == "28 − 5 + 1 = 24"
+
+
+def test_the_exercise_of_100_pixels_is_rounded_down_from_50_5():
+    (axis, _) = in_words("conv3s2p1-6", 100).links[0].worked.extents
+    assert formula(axis) == "floor((100 + 2·1 − 3) / 2) + 1 = floor(99 / 2) + 1 = 49 + 1 = 50"
+    assert (axis.left, axis.lost) == (1, 0)  # the one pixel left over is padding
+
+
+def test_the_slides_lenet_in_words():
+    assert sizes_in_words(LENET, 28, 1)[:4] == [24, 12, 8, 4]
+    assert sizes_in_words(LENET, 32, 1)[:4] == [28, 14, 10, 5]
+    first = in_words(LENET, 28, 1).links[0].worked
+    assert (first.after.channels, first.parameters) == (6, (5 * 5 * 1 + 1) * 6)
+    assert costs_in_words(LENET, 28, 1) == (44_426, 281_640)
+    assert costs_in_words(LENET, 32, 1) == (61_706, 416_520)
+
+
+def test_the_books_lenet_in_words():
+    book = "conv5p2-6 avgpool2 conv5-16 avgpool2 fc120 fc84 fc10"
+    assert sizes_in_words(book, 28, 1)[:4] == [28, 14, 10, 5]
+    assert costs_in_words(book, 28, 1)[0] == 61_706
+
+
+def test_96_filters_in_words_have_34848_weights_and_96_biases():
+    first = in_words("conv11s4-96", 227).links[0].worked
+    assert (first.weights, first.biases) == (34_848, 96)
+
+
+def test_the_worked_layer_prints_every_number_of_the_lecture():
+    said = str(in_words("conv11s4p2-64", 227).links[0].worked)
+    for number in ("56×56×64", "200,704 elements", "4 bytes", "784 KiB", "802.8 kB", "23,232 + 64", "23,296"):
+        assert number in said
+    assert "72,855,552" in said
+    assert "73,056,256 with the addition of a bias" in said
+
+
+def test_which_size_and_padding_alexnet_has():
+    found = inverse(55, 11, stride=4).solutions
+    assert (227, 0, 0, "exactly", 0) in found
+    assert (224, 2, 2, "down", 1) in found
+    assert sizes_in_words("conv11s4-96", 224) == sizes_in_words("conv11s4p1-96", 224) == [54]
+
+
+def test_the_table_of_layers_in_words():
+    found = in_words(ONE_TOWER, 227)
+    assert sizes_in_words(ONE_TOWER, 227)[:8] == [56, 27, 27, 13, 13, 13, 13, 6]
+    assert (found.parameters, found.macs) == (61_100_840, 716_767_232)
+    *_, convolutions, dense = str(found).splitlines()
+    assert convolutions.split() == ["convolutions", "2,469,696", "4.0", "%", "658,145,280", "91.8", "%"]
+    assert dense.split()[2:] == ["58,631,144", "96.0", "%", "58,621,952", "8.2", "%"]
+
+
+def test_the_other_alexnets_in_words():
+    assert costs_in_words(UNGROUPED, 227) == (62_378_344, 1_135_256_096)
+    assert costs_in_words(TWO_TOWERS, 227) == (60_965_224, 724_406_816)
+    assert costs_in_words(THE_BOOKS, 224, 1) == (46_764_746, 938_146_176)
+
+
+def test_small_kernels_in_words_see_as_much_as_large_ones_with_fewer_weights():
+    channels = 64
+    two, three, one = (in_words(words, 32, channels) for words in ("conv3-64 " * 2, "conv3-64 " * 3, "conv7-64"))
+    assert [found.links[-1].field[0].size for found in (two, three, one)] == [5, 7, 7]
+    assert (three.weights, one.weights) == (27 * channels**2, 49 * channels**2)
+
+
+def test_vgg_in_words():
+    assert costs_in_words(vgg(2, 2, 3, 3, 3), 224)[0] == 138_357_544
+    assert costs_in_words(vgg(1, 1, 2, 2, 2, classes=10), 224, 1)[0] == 128_806_154
+    assert costs_in_words(vgg(1, 1, 2, 2, 2, classes=10, ratio=4), 224, 1) == (43_093_322, 512_155_648)
+
+
+def test_module_3a_in_words_with_and_without_reductions():
+    naive = ("conv1-64", "conv3p1-128", "conv5p2-32")
+    reduced = ("conv1-64", "conv1-96 conv3p1-128", "conv1-16 conv5p2-32", "pool3s1p1 conv1-32")
+    assert sum(costs_in_words(branch, 28, 192)[0] for branch in naive) == 387_296
+    assert sum(costs_in_words(branch, 28, 192)[0] for branch in reduced) == 163_696
+
+
+def test_the_global_average_in_words_leaves_1_by_1_by_1024():
+    assert str(in_words("gap", 7, 1024).links[0].worked.after) == "1×1×1024"
+
+
+def test_the_first_layers_of_resnet_in_words():
+    assert sizes_in_words("conv7s2p3-64 pool3s2p1", 224) == [112, 56]

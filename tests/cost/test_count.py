@@ -6,6 +6,7 @@ from torch import nn
 
 from fovea.architectures.catalogue import build
 from fovea.cost.count import multiply_adds, parameters, stage_shapes
+from fovea.errors import ShapeError
 
 
 def test_convolutions_and_linear_layers_are_counted_without_biases():
@@ -47,6 +48,6 @@ def test_counting_changes_nothing():
 
 def test_an_input_that_does_not_fit_leaves_no_hooks_behind():
     network = nn.Sequential(nn.Conv2d(3, 8, 3))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ShapeError, match=r"0 \(Conv2d\) does not take what came in \(1×1×8×8\)"):
         stage_shapes(network, in_channels=1, image_size=8)
     assert not any(module._forward_hooks for module in network.modules())

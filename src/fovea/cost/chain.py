@@ -198,7 +198,7 @@ def pixels(count: int) -> str:
 
 def decimal(value: float) -> str:
     """A number without needless digits, such as 54.25."""
-    return f"{value:,.3f}".rstrip("0").rstrip(".")
+    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def memory(count: int) -> str:

@@ -69,7 +69,7 @@ def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.M
         ShapeError: the images do not fit.
         ModelError: the network cannot run without numbers.
     """
-    mode, how = _mode(setting.precision)
+    mode, how = _mode(setting)
     liveness = Liveness()
     recorder = Recorder(after=liveness.after)
     with mode:
@@ -120,9 +120,9 @@ def loss_of(output: Any, labels: Tensor) -> Tensor:
     return torch.stack(losses).sum()
 
 
-def _mode(precision: Precision) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
-    """Autocast wants tensors that say they lie on a CPU: torch's fake ones do, those of the meta device do not."""
-    if precision == "float32":
+def _mode(setting: Setting) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
+    """Autocast and channels-last maps want tensors that say they lie on a CPU: torch's fake ones do, meta ones do not."""
+    if setting.precision == "float32" and not setting.channels_last:
         return nullcontext(), {"device": "meta"}
     from torch._subclasses.fake_tensor import FakeTensorMode
 
