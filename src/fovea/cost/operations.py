@@ -61,6 +61,7 @@ for _kind, _names in {
         "_reshape_alias lift_fresh set_ resize_ detach_ _local_scalar_dense sym_size is_same_size "
         "_record_function_enter_new _record_function_exit as_strided_ _assert_async"
     ),
+    "matrix product": "mv dot vdot addmv",
     "elementwise": "hardtanh_backward hardswish hardswish_ hardswish_backward floor_divide",
     "creation": (
         "empty empty_like empty_strided zeros zeros_like ones ones_like full full_like arange linspace scalar_tensor "
@@ -69,6 +70,15 @@ for _kind, _names in {
     ),
 }.items():
     KINDS.update(dict.fromkeys(_names.split(), _kind))  # type: ignore[arg-type]  # the keys are kinds
+
+
+# Attention in one step has other names on other devices; torch counts it by one.
+SAME: dict[str, Any] = {
+    name + backward: getattr(torch.ops.aten, f"_scaled_dot_product_flash_attention{backward}")
+    for name in ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable")
+    for backward in ("", "_backward")
+}
+SUMMED_OVER = {"mv": 0, "dot": 0, "vdot": 0, "addmv": 1}  # products with a vector: each number of this argument once
 
 
 @functools.cache
@@ -83,7 +93,7 @@ def kind_of(operation: Any) -> Kind:
     name = name_of(operation)
     if name in KINDS:
         return KINDS[name]
-    if operation._overloadpacket in flop_registry:
+    if name in SAME or operation._overloadpacket in flop_registry:
         return "matrix product"
     if operation.is_view:
         return "view"
@@ -106,9 +116,12 @@ def multiply_adds(operation: Any, args: Any, kwargs: Any, output: Any) -> int:
         kwargs: What it was called with by name.
         output: What it gave.
     """
-    if name_of(operation) == "convolution_backward":
+    name = name_of(operation)
+    if name == "convolution_backward":
         return _convolution_backward(args)
-    count = flop_registry.get(operation._overloadpacket)
+    if name in SUMMED_OVER:
+        return int(args[SUMMED_OVER[name]].numel())
+    count = flop_registry.get(SAME.get(name, operation._overloadpacket))
     return 0 if count is None else int(count(*args, **kwargs, out_val=output)) // 2
 
 

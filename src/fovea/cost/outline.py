@@ -7,6 +7,7 @@ dropout are part of the layer before them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +21,7 @@ from fovea.cost.running import forward_on_meta, image_batch
 from fovea.pictures.network import Block, Box, Stage
 
 FROM = "_fovea_made_by"  # where a tensor carries the nodes that it comes from
-QUIET = ("norm", "relu", "silu", "sigmoid", "swish", "tanh", "gelu", "dropout", "flatten", "identity", "softmax", "elu")
+QUIET = tuple("norm constant_pad relu silu sigmoid swish tanh gelu elu dropout flatten identity softmax".split())
 JOINS = {"add": "add", "cat": "concat", "mul": "multiply"}
 GATE = "squeeze-excitation"
 
@@ -120,7 +121,11 @@ def _blocks(stage: list[Node], nodes: Sequence[Node]) -> list[Block]:
     blocks: list[Block] = []
     chain: list[Box] = []
     for part in _parts(stage, nodes):
-        lanes = _lanes(part)
+        if (cell := _cell(part)) is not None:
+            before, lanes = cell
+            chain += before
+        else:
+            lanes = _lanes(part)
         if len(lanes) == 1:
             chain += lanes[0]
             continue
@@ -133,40 +138,54 @@ def _blocks(stage: list[Node], nodes: Sequence[Node]) -> list[Block]:
 
 
 def _parts(stage: list[Node], nodes: Sequence[Node]) -> Iterator[list[Node]]:
-    """Cut a stage wherever one map is all that is still needed; where there is no such place, by the modules in it."""
+    """Cut a stage wherever one map is all that the rest of the network still needs."""
     last_use = {id(given): place for place, node in enumerate(nodes) for given in node.inputs}
     places = {id(node): place for place, node in enumerate(nodes)}
     part: list[Node] = []
-    cut = False
     for node in stage:
         part.append(node)
         here = places[id(node)]
         if not any(last_use.get(id(other), -1) > here for other in nodes[:here]):
             yield part
-            part, cut = [], True
-    if not part:
-        return
-    if cut or len(part) < 3:
+            part = []
+    if part:
         yield part
-        return
-    yield from _by_module(part)
 
 
-def _by_module(part: list[Node]) -> Iterator[list[Node]]:
-    depth = len(_common([node.row.path.split(".") for node in part])) + 1
-    together: dict[str, list[Node]] = {}
-    for node in part:
-        together.setdefault(".".join(node.row.path.split(".")[:depth]), []).append(node)
-    yield from together.values()
+def _cell(part: list[Node]) -> tuple[list[Box], list[tuple[Box, ...]]] | None:
+    """A searched cell, pairs of operations whose sums are concatenated: what prepares its inputs, and the pairs."""
+    sums = [node for node in part if node.row.kind == "add"]
+    if part[-1].row.kind != "cat" or len(sums) < 3:
+        return None
+    uses = Counter(id(given) for node in part for given in node.inputs)
+    taken = {id(part[-1]), *map(id, sums)}
+    lanes: list[tuple[Box, ...]] = []
+    for node in sums:
+        chains = [_chain_to(given, part, uses) for given in node.inputs]
+        taken |= {id(each) for chain in chains for each in chain}
+        text = " + ".join(_operation(chain) for chain in chains)
+        lanes.append((Box(node.row.path.rpartition(".")[2], text, "other", node.row.shape),))
+    before = [node for node in part if id(node) not in taken and node.row.kind not in JOINS]
+    return list(_boxes(before)), lanes
 
 
-def _common(paths: list[list[str]]) -> list[str]:
-    shared = []
-    for names in zip(*paths, strict=False):
-        if len(set(names)) > 1:
-            break
-        shared.append(names[0])
-    return shared
+def _chain_to(node: Node, part: Sequence[Node], uses: Counter[int]) -> list[Node]:
+    """The layers of one operation of a cell, up to the state that it takes."""
+    inside = {id(each) for each in part}
+    chain: list[Node] = []
+    while id(node) in inside and node.row.kind not in JOINS and uses[id(node)] == 1 and len(node.inputs) == 1:
+        chain.insert(0, node)
+        node = node.inputs[0]
+    return chain
+
+
+def _operation(chain: Sequence[Node]) -> str:
+    """An operation of a cell by its name."""
+    if not chain:
+        return "identity"
+    boxes = [_box(node.row) for node in chain]
+    depthwise = [box.text for box in boxes if box.kind == "depthwise"]
+    return depthwise[0].replace("depthwise", "separable") if depthwise else " ".join(box.text for box in boxes)
 
 
 def _lanes(part: list[Node]) -> list[tuple[Box, ...]]:
@@ -229,7 +248,7 @@ def _box(row: Row) -> Box:
 
 
 def _kind_and_text(row: Row) -> tuple[Any, str]:
-    window = "×".join(map(str, row.kernel or ())) + (f" /{row.stride[0]}" if row.stride and max(row.stride) > 1 else "")
+    window = "×".join(map(str, row.kernel or ())) + (f" /{max(row.stride)}" if row.stride and max(row.stride) > 1 else "")
     name = row.kind.lower()
     if row.work == "convolution":
         depthwise = row.groups is not None and row.groups > 1 and row.groups == row.shape[0]
@@ -238,10 +257,10 @@ def _kind_and_text(row: Row) -> tuple[Any, str]:
         return "linear", f"{row.shape[-1]}"
     if row.work == "other products":
         return "attention", row.kind
-    if "pool" in name or name == "mean":
-        how = "max" if "max" in name else "mean"
+    if "pool" in name or "sampling" in name or name == "mean":
+        how = "max" if "max" in name else "mean"  # LeNet-5's subsampling is a mean with a factor
         return "pooling", f"{how} {window}" if window else "mean"
-    return ("normalisation" if "norm" in name else "other"), row.kind
+    return ("normalisation" if "norm" in name else "other"), JOINS.get(row.kind, row.kind)
 
 
 def _repeated(blocks: Sequence[Block]) -> Iterator[Block]:

@@ -237,9 +237,10 @@ def _resampled(axis: Axis, inside: int, outside: int, how: Interpolation, scale:
     step = 1 / scale if scale else inside / outside
     if how.corners:
         step = (inside - 1) / (outside - 1) if outside > 1 else 0
-    phase = (step - 1) / 2 if how.centred and not how.corners else 0.0
     first, last = how.first, how.last
-    if step == int(step):  # all units fall alike between two, or on one
+    # The nearest unit is the one in which the place lies; those that are blended lie on its two sides.
+    phase = (step - (last > first)) / 2 if how.centred and not how.corners else 0.0
+    if step == int(step):  # all units fall alike: between two, or on one
         first, last = (first, last) if phase != int(phase) else (0, 0)
         phase = math.floor(phase)
     return through(axis, Window(last - first + 1, step, -phase - first))

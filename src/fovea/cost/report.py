@@ -33,6 +33,7 @@ class Report:
         depth: What a row is: a stage, a block, or a layer.
         rows: As the forward pass runs through them; what evaluation does not run stands last.
         work: Parameters and multiply-adds by the sort of work that they are for.
+        widest: The layer that gives out the most numbers; the first of equals.
         frozen: Parameters that do not learn.
         buffers: Bytes of tensors that are no parameters, such as running means.
         inference: Most bytes of live tensors in a forward pass of the batch: weights, buffers, images and maps.
@@ -49,6 +50,7 @@ class Report:
     depth: Depth = "layers"
     rows: tuple[Row, ...]
     work: dict[str, tuple[int, int]] = field(default_factory=dict)
+    widest: Row | None = None
     frozen: int = 0
     buffers: int = 0
     inference: int = 0
@@ -92,11 +94,6 @@ class Report:
         """Arithmetic intensity: FLOPs for each byte that the layers read and write, with the report's batch size."""
         moved = self.batch_size * (total(self.rows, "moved") or 0) + (total(self.rows, "fixed") or 0)
         return self.batch_size * self.flops / moved if moved else 0.0
-
-    @property
-    def widest(self) -> Row | None:
-        """The layer that gives out the most numbers; the first of equals."""
-        return max((row for row in self.rows if row.elements), key=lambda row: row.elements, default=None)
 
     def shares(self, column: Literal["parameters", "macs"]) -> dict[str, float]:
         """Where the parameters or multiply-adds are: the fraction of each sort of work, which add up to 1."""
@@ -226,6 +223,7 @@ def _report(module: nn.Module, channels: int, size: tuple[int, int], batch: int)
         batch_size=batch,
         rows=rows,
         work=work_done(rows),
+        widest=max((row for row in rows if row.elements), key=lambda row: row.elements, default=None),
         frozen=sum(parameter.numel() for parameter in module.parameters() if not parameter.requires_grad),
         buffers=buffers,
         inference=held + max(liveness.timeline, default=0),

@@ -22,9 +22,9 @@ def borrowed(operation: Operation) -> int:
     if operation.name == "convolution_backward":
         return _backward(operation)
     maps, weight = operation.args[:2]
-    if _stays(maps):
-        return 0
     output = operation.outputs[0]
+    if _stays(maps) or _stays(output):
+        return 0
     before = _input(maps) + _blocked(output, 1) + _blocked_weight(weight)
     return max(before, _blocked(output, 1) + output.bytes) - output.bytes
 
