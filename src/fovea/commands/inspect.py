@@ -17,7 +17,7 @@ from fovea.architectures.catalogue import list_architectures, published
 from fovea.architectures.reference import is_reference
 from fovea.commands.parsing import parse
 from fovea.errors import UsageError, suggestion
-from fovea.files import BUNDLE_FILE, read_json
+from fovea.files import BUNDLE_FILE, read_json, write_durably
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,9 +86,7 @@ def run(arguments: list[str]) -> int:
     found = [(_built(name, asked), name) for name in names]
     reports = [_report(network, name, asked) for network, name in found]
     print(_written(reports, asked), end="" if asked.csv else "\n")
-    if asked.memory and not asked.json and not asked.csv:
-        print(_plans(found, reports, asked))
-    _drawn(found, reports, asked)
+    _drawn([network for network, _ in found], reports, asked)
     return 0
 
 
@@ -116,6 +114,8 @@ def _check(asked: Inspect) -> None:
         raise UsageError(f"--picture (={asked.picture!r}) draws an SVG or a PNG: give a name that ends so")
     if asked.html and not asked.html.lower().endswith((".html", ".htm")):
         raise UsageError(f"--html (={asked.html!r}) writes a page: give a name that ends with .html")
+    if asked.picture and len(asked.networks) > 1:
+        raise UsageError("--picture draws one network: name one, or draw them one by one")
     if asked.sort in ("bound", "estimate", "measured") and not asked.time and not asked.measure:
         raise UsageError(f"--sort {asked.sort} orders by time: give --time, or --measure, with it")
     for name in ("in_channels", "num_classes", "batch_size"):
@@ -180,7 +180,9 @@ def _told(name: str) -> dict[str, Any]:
 
 
 def _report(network: nn.Module, name: str, asked: Inspect) -> Report:
+    from fovea.cost.memory import plans
     from fovea.cost.report import inspect, timed
+    from fovea.cost.step import Setting
 
     report = inspect(
         network,
@@ -189,6 +191,10 @@ def _report(network: nn.Module, name: str, asked: Inspect) -> Report:
         batch_size=asked.batch_size,
         training=True,
     )
+    if asked.memory:
+        setting = Setting(in_channels=report.in_channels, image_size=report.image_size, batch_size=report.batch_size)
+        limit = size_in_bytes(asked.within) if asked.within else report.limit
+        report = dataclasses.replace(report, training=tuple(plans(network, setting)), limit=limit)
     if asked.time or asked.measure:
         report = timed(
             report, network, precision=asked.precision, channels_last=asked.channels_last, measure=asked.measure
@@ -210,21 +216,38 @@ def _written(reports: list[Report], asked: Inspect) -> str:
     return text(one, width=width) if one else side_by_side(reports)
 
 
-def _plans(found: list[tuple[nn.Module, str]], reports: list[Report], asked: Inspect) -> str:
-    from fovea.cost.memory import machine_memory, plans, plans_text
-    from fovea.cost.step import Setting
-
-    limit = size_in_bytes(asked.within) if asked.within else machine_memory()
-    texts = []
-    for (network, name), report in zip(found, reports, strict=True):
-        setting = Setting(in_channels=report.in_channels, image_size=report.image_size, batch_size=report.batch_size)
-        texts.append(f"\n{name}: {plans_text(plans(network, setting), limit)}")
-    return "\n".join(texts)
-
-
-def _drawn(found: list[tuple[nn.Module, str]], reports: list[Report], asked: Inspect) -> None:
+def _drawn(networks: list[nn.Module], reports: list[Report], asked: Inspect) -> None:
     """Pictures and the page, into files."""
+    if asked.picture:
+        from fovea.commands.drawing import drawing
+
+        _save(asked.picture, drawing(networks[0], reports[0], _form(asked.picture)))
+    if asked.html:
+        from fovea.commands.drawing import report_page
+
+        _save(asked.html, report_page(networks, reports).encode())
 
 
 def _all(asked: Inspect) -> int:
+    """The catalogue as bubbles, and their figures."""
+    from fovea.commands.drawing import bubble_picture, catalogue_bubbles
+
+    found = sorted(catalogue_bubbles(), key=lambda bubble: bubble.macs)
+    if asked.json:
+        print(json.dumps([bubble._asdict() for bubble in found], indent=2, ensure_ascii=False))
+    else:
+        print(f"{'network':<24}{'multiply-adds':>16}{'parameters':>14}{'top-1 %':>9}  protocol")
+        for each in found:
+            print(f"{each.name:<24}{each.macs:>16,}{each.parameters:>14,}{each.accuracy:>9.1f}  {each.protocol}")
+    if asked.picture:
+        _save(asked.picture, bubble_picture(_form(asked.picture)))
     return 0
+
+
+def _form(name: str) -> Literal["png", "svg"]:
+    return "svg" if name.lower().endswith(".svg") else "png"
+
+
+def _save(name: str, content: bytes) -> None:
+    write_durably(Path(name), content)
+    print(f"written: {name}", file=sys.stderr)

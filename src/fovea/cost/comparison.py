@@ -12,7 +12,7 @@ from fovea.cost.table import amount, sees
 
 def side_by_side(reports: Sequence[Report]) -> str:
     """A table with a figure in each line and a network in each column."""
-    columns = [_figures(report) for report in reports]
+    columns = [figures_of(report) for report in reports]
     cells = [["", *(report.name for report in reports)]]
     for figure in dict.fromkeys(name for column in columns for name in column):
         cells.append([figure, *(column.get(figure, "") for column in columns)])
@@ -45,7 +45,8 @@ def totals_as_csv(reports: Sequence[Report]) -> str:
     return into.getvalue()
 
 
-def _figures(report: Report) -> dict[str, str]:
+def figures_of(report: Report) -> dict[str, str]:
+    """The figures by which networks are compared, by name."""
     height, width = report.image_size
     widest = report.widest
     figures = {

@@ -71,10 +71,10 @@ class TrainingMemory:
             low, high = (middle, high) if self.curve(middle) <= limit else (low, middle)
         return low
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything but the curve, as plain values."""
+    def as_json(self, limit: int) -> dict[str, Any]:
+        """Everything but the curve, as plain values, and the largest batch within so many bytes."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("setting", "curve")}
-        return asdict(self.setting) | values | {"peak": self.peak}
+        return asdict(self.setting) | values | {"peak": self.peak, "largest_batch": self.largest_batch(limit)}
 
 
 def training_memory(network: nn.Module, setting: Setting, optimisers: Iterable[Optimiser]) -> list[TrainingMemory]:
@@ -98,24 +98,6 @@ def plans(network: nn.Module, setting: Setting) -> list[TrainingMemory]:
         how = replace(setting, precision=precision, channels_last=last, checkpointing=again)
         found += training_memory(network, how, ("sgd", "adam"))
     return found
-
-
-def plans_text(found: Sequence[TrainingMemory], limit: int) -> str:
-    """The plans as a table, with the largest batch whose peak is at most so many bytes."""
-    heads = ("optimiser", "precision", "channels last", "checkpointing", "weights", "gradients", "state", "activations")
-    cells: list[tuple[str, ...]] = [(*heads, "working", "peak MiB", "largest batch")]
-    for memory in found:
-        setting = memory.setting
-        yes = ["yes" if each else "" for each in (setting.channels_last, setting.checkpointing)]
-        parts = (memory.weights, memory.gradients, memory.state, memory.activations, memory.working, memory.peak)
-        sizes = [f"{part / (1 << 20):,.1f}" for part in parts]
-        cells.append((memory.optimiser, setting.precision, *yes, *sizes, f"{memory.largest_batch(limit):,}"))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    form = "  ".join(f"{{:{'<' if i < 4 else '>'}{width}}}" for i, width in enumerate(widths))
-    title = (
-        f"training, {found[0].setting.batch_size} images at once, MiB of live tensors at the peak; the largest batch "
-    )
-    return "\n".join([f"{title}within {limit / (1 << 30):,.1f} GiB", *(form.format(*row).rstrip() for row in cells)])
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:

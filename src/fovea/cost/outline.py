@@ -7,6 +7,7 @@ dropout are part of the layer before them.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from fovea.cost.running import forward_on_meta, image_batch
 from fovea.pictures.network import Block, Box, Stage
 
 FROM = "_fovea_made_by"  # where a tensor carries the nodes that it comes from
-QUIET = tuple("norm constant_pad relu silu sigmoid swish tanh gelu elu dropout flatten identity softmax".split())
+QUIET = re.compile("norm|constant_pad|relu|silu|sigmoid|swish|tanh|gelu|elu|dropout|flatten|identity|softmax")
 JOINS = {"add": "add", "cat": "concat", "mul": "multiply"}
 GATE = "squeeze-excitation"
 
@@ -37,7 +38,7 @@ class Node:
     def quiet(self) -> bool:
         """Whether it has no box of its own."""
         name = self.row.kind.lower()
-        return len(self.inputs) <= 1 and (any(word in name for word in QUIET) or name in JOINS)
+        return len(self.inputs) <= 1 and (QUIET.search(name) is not None or name in JOINS)
 
 
 def outline(network: nn.Module, *, in_channels: int, image_size: tuple[int, int]) -> list[Stage]:
@@ -248,7 +249,9 @@ def _box(row: Row) -> Box:
 
 
 def _kind_and_text(row: Row) -> tuple[Any, str]:
-    window = "×".join(map(str, row.kernel or ())) + (f" /{max(row.stride)}" if row.stride and max(row.stride) > 1 else "")
+    window = "×".join(map(str, row.kernel or ())) + (
+        f" /{max(row.stride)}" if row.stride and max(row.stride) > 1 else ""
+    )
     name = row.kind.lower()
     if row.work == "convolution":
         depthwise = row.groups is not None and row.groups > 1 and row.groups == row.shape[0]

@@ -11,7 +11,7 @@ from torch import nn
 
 from fovea.cost.calibration import calibration
 from fovea.cost.liveness import Liveness
-from fovea.cost.memory import Optimiser, TrainingMemory, training_memory
+from fovea.cost.memory import Optimiser, TrainingMemory, machine_memory, training_memory
 from fovea.cost.recorder import Recorder, Trace
 from fovea.cost.rows import WORK, Depth, Row, at_depth, rows_of, total, work_done
 from fovea.cost.running import forward_on_meta, image_batch
@@ -38,7 +38,8 @@ class Report:
         buffers: Bytes of tensors that are no parameters, such as running means.
         inference: Most bytes of live tensors in a forward pass of the batch: weights, buffers, images and maps.
         unknown: Operations whose cost nobody knows here, with how often they ran; their rows count 0.
-        training: The memory of training, where it was asked for.
+        training: The memory of training, in the ways that were asked for.
+        limit: Bytes of memory that the largest batch is for: this machine's, where nobody says otherwise.
         times: Seconds for the batch, as "bound", "estimate" and "measured", where they were asked for.
         notes: Sentences that stand under the table.
     """
@@ -56,6 +57,7 @@ class Report:
     inference: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
     training: tuple[TrainingMemory, ...] = ()
+    limit: int = 0
     times: dict[str, Time] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -156,7 +158,8 @@ def inspect(
         return report
     setting = Setting(in_channels=report.in_channels, image_size=report.image_size, batch_size=batch_size)
     optimisers: tuple[Optimiser, ...] = ("sgd", "adam")
-    return replace(report, training=tuple(training_memory(module, setting, optimisers)))
+    plain = tuple(training_memory(module, setting, optimisers))
+    return replace(report, training=plain, limit=machine_memory())
 
 
 def timed(

@@ -121,7 +121,7 @@ def loss_of(output: Any, labels: Tensor) -> Tensor:
 
 
 def _mode(setting: Setting) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
-    """Autocast and channels-last maps want tensors that say they lie on a CPU: torch's fake ones do, meta ones do not."""
+    """Autocast and channels-last maps want tensors that say they lie on a CPU: fake ones do, meta ones do not."""
     if setting.precision == "float32" and not setting.channels_last:
         return nullcontext(), {"device": "meta"}
     from torch._subclasses.fake_tensor import FakeTensorMode

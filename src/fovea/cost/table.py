@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fovea.cost.rows import Row, total
 
 if TYPE_CHECKING:
+    from fovea.cost.memory import TrainingMemory
     from fovea.cost.receptive_field import Field
     from fovea.cost.report import Report
 
@@ -47,7 +48,8 @@ def text(report: Report, *, width: int | None = None) -> str:
     about = f"{report.name}: {images}; a row is a {report.depth[:-1]}, for one image"
     table, left_out = _fitted(report, width)
     omitted = [f"left out for this terminal: {', '.join(left_out)}"] if left_out else []
-    return "\n".join([about, "", *table, *omitted, "", *summary(report)])
+    plans = ["", *plan_lines(report)] if len(report.training) > 2 else []
+    return "\n".join([about, "", *table, *omitted, "", *summary(report), *plans])
 
 
 def summary(report: Report) -> list[str]:
@@ -62,17 +64,29 @@ def summary(report: Report) -> list[str]:
     at = "one image" if report.batch_size == 1 else f"{report.batch_size} images at once"
     lines.append(f"arithmetic intensity  {report.intensity:.1f} FLOPs per byte read or written, {at}")
     lines.append(f"inference             {amount(report.inference)} at the peak, {at}, float32")
-    for memory in report.training:
-        lines.append(
-            f"training, {memory.optimiser:<5}       {amount(memory.peak)} at the peak, {at}, float32, in {memory.where}"
-        )
-        parts = ("weights", "buffers", "images", "state", "activations", "gradients", "working")
-        lines.append(" " * 22 + ", ".join(f"{name} {amount(getattr(memory, name))}" for name in parts))
+    for memory in report.training[:2]:
+        lines += _training(memory, at, report.limit)
     lines += _times(report, at)
     if report.unknown:
         names = ", ".join(f"{name} ({times}×)" for name, times in report.unknown.items())
         lines.append(f"not counted           {names}: nobody has told fovea what they cost")
     return [*lines, *report.notes]
+
+
+def plan_lines(report: Report) -> list[str]:
+    """The ways of training as a table: optimiser, precision, memory format, checkpointing."""
+    heads = ("optimiser", "precision", "channels last", "checkpointing", "weights", "gradients", "state", "activations")
+    cells: list[tuple[str, ...]] = [(*heads, "working", "peak MiB", "largest batch")]
+    for memory in report.training:
+        how = memory.setting
+        yes = ["yes" if each else "" for each in (how.channels_last, how.checkpointing)]
+        parts = (memory.weights, memory.gradients, memory.state, memory.activations, memory.working, memory.peak)
+        sizes = [f"{part / KIB**2:,.1f}" for part in parts]
+        cells.append((memory.optimiser, how.precision, *yes, *sizes, f"{memory.largest_batch(report.limit):,}"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    form = "  ".join(f"{{:{'<' if i < 4 else '>'}{width}}}" for i, width in enumerate(widths))
+    title = f"training {report.name}, {report.batch_size} images at once: MiB of live tensors at the peak"
+    return [f"{title}; the largest batch within {amount(report.limit)}", *(form.format(*row).rstrip() for row in cells)]
 
 
 def plain(report: Report) -> dict[str, Any]:
@@ -93,7 +107,8 @@ def plain(report: Report) -> dict[str, Any]:
         "arithmetic_intensity": report.intensity,
         "widest": {"path": widest.path, "elements": widest.elements, "bytes": widest.bytes} if widest else None,
         "inference_bytes": report.inference,
-        "training": [memory.as_json() for memory in report.training],
+        "limit_bytes": report.limit,
+        "training": [memory.as_json(report.limit) for memory in report.training],
         "unknown": report.unknown,
         "times": {name: time.as_json() for name, time in report.times.items()},
         "notes": list(report.notes),
@@ -152,6 +167,16 @@ def sees(field: Field | None) -> str:
     if not field.known:
         return "unknown"
     return "image" if field.whole else _sides(field, "size")
+
+
+def _training(memory: TrainingMemory, at: str, limit: int) -> list[str]:
+    head = f"training, {memory.optimiser}"
+    parts = ("weights", "buffers", "images", "state", "activations", "gradients", "working")
+    fits = f"{memory.largest_batch(limit):,} images would fit {amount(limit)}"
+    return [
+        f"{head:<21} {amount(memory.peak)} at the peak, {at}, float32, in {memory.where}; {fits}",
+        " " * 22 + ", ".join(f"{name} {amount(getattr(memory, name))}" for name in parts),
+    ]
 
 
 def _times(report: Report, at: str) -> list[str]:
