@@ -25,6 +25,7 @@ class MeanForMaximum(TorchFunctionMode):
 def mean_pooling(images, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     assert dilation in (1, (1, 1))
     assert not return_indices
+    images = images.masked_fill(images.isneginf(), 0)  # padding of a maximum
     return F.avg_pool2d(images, kernel_size, stride, padding, ceil_mode)
 
 

@@ -23,7 +23,6 @@ from fovea.cost.step import Precision, Setting, Step, training_step
 Optimiser = Literal["sgd", "adam"]
 # Copies of the weights that an optimiser keeps, and bytes beside them for each weight tensor: Adam's count of steps.
 STATE: dict[Optimiser, tuple[int, int]] = {"sgd": (1, 0), "adam": (2, 4)}
-FLOAT = 4  # bytes; weights, gradients and optimiser's state are float32, under autocast too
 MOST = 1 << 24  # images in a batch that are tried
 
 
@@ -122,7 +121,7 @@ def machine_memory() -> int:
 
 def _memory(step: Step, more: Step, setting: Setting, optimiser: Optimiser) -> TrainingMemory:
     copies, each = STATE[optimiser]
-    state = copies * FLOAT * sum(step.trainable) + each * len(step.trainable)
+    state = copies * sum(step.trainable) + each * len(step.trainable)
     timeline = step.liveness.timeline
     position = max(range(len(timeline)), key=timeline.__getitem__)
     alive = step.liveness.alive(position)

@@ -7,9 +7,10 @@ dropout are part of the layer before them.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from fovea.cost.running import forward_on_meta, image_batch
 from fovea.pictures.network import Block, Box, Stage
 
 FROM = "_fovea_made_by"  # where a tensor carries the nodes that it comes from
-QUIET = re.compile("norm|constant_pad|relu|silu|sigmoid|swish|tanh|gelu|elu|dropout|flatten|identity|softmax")
+QUIET = re.compile("norm|constant_pad|relu|silu|sigmoid|swish|tanh|gelu|elu|dropout|flatten|identity|softmax|permute")
 JOINS = {"add": "add", "cat": "concat", "mul": "multiply"}
 GATE = "squeeze-excitation"
 
@@ -55,7 +56,17 @@ def outline(network: nn.Module, *, in_channels: int, image_size: tuple[int, int]
     """
     nodes = [node for node in _graph(network, in_channels, image_size) if node.row.shape]
     parts = _by_stage(nodes, network)
-    return [Stage(name, found[-1].row.shape, tuple(_blocks(found, nodes))) for name, found in parts]
+    return list(_drawn_once(Stage(name, found[-1].row.shape, tuple(_blocks(found, nodes))) for name, found in parts))
+
+
+def _drawn_once(stages: Iterable[Stage]) -> Iterator[Stage]:
+    """Three or more equal stages in a row, such as a searched network's cells, as one with both names."""
+    for _, same in itertools.groupby(stages, key=lambda stage: (stage.shape, tuple(map(_looks, stage.blocks)))):
+        found = list(same)
+        if len(found) < 3:
+            yield from found
+        else:
+            yield replace(found[-1], name=f"{found[0].name} … {found[-1].name}")
 
 
 def _graph(network: nn.Module, in_channels: int, image_size: tuple[int, int]) -> list[Node]:
@@ -109,8 +120,9 @@ def _by_stage(nodes: Sequence[Node], network: nn.Module) -> list[tuple[str, list
     found: list[tuple[str, list[Node]]] = []
     for node in nodes:
         name = next((name for path, name in stages.items() if f"{node.row.path}.".startswith(path)), None)
-        if name is None or (found and found[-1][0] == name):
-            name = name or (found[-1][0] if found else "network")
+        part = node.row.path.partition(".")[0]
+        if name is None:  # beside features and head: a part of its own, or of the stage before
+            name = found[-1][0] if found and part in ("", "features", "head") else part or "network"
         if not found or found[-1][0] != name:
             found.append((name, []))
         found[-1][1].append(node)
@@ -165,7 +177,8 @@ def _cell(part: list[Node]) -> tuple[list[Box], list[tuple[Box, ...]]] | None:
         chains = [_chain_to(given, part, uses) for given in node.inputs]
         taken |= {id(each) for chain in chains for each in chain}
         text = " + ".join(_operation(chain) for chain in chains)
-        lanes.append((Box(node.row.path.rpartition(".")[2], text, "other", node.row.shape),))
+        kind: Any = "depthwise" if "sep" in text else "pooling"
+        lanes.append((Box(node.row.path.rpartition(".")[2], text, kind, node.row.shape),))
     before = [node for node in part if id(node) not in taken and node.row.kind not in JOINS]
     return list(_boxes(before)), lanes
 
@@ -186,7 +199,7 @@ def _operation(chain: Sequence[Node]) -> str:
         return "identity"
     boxes = [_box(node.row) for node in chain]
     depthwise = [box.text for box in boxes if box.kind == "depthwise"]
-    return depthwise[0].replace("depthwise", "separable") if depthwise else " ".join(box.text for box in boxes)
+    return depthwise[0].replace("depthwise", "sep") if depthwise else " ".join(box.text for box in boxes)
 
 
 def _lanes(part: list[Node]) -> list[tuple[Box, ...]]:
@@ -245,7 +258,11 @@ def _is_gate(box: Box) -> bool:
 def _box(row: Row) -> Box:
     name = row.path.rpartition(".")[2]
     kind, text = _kind_and_text(row)
-    return Box(name, text, kind, row.shape, 2 if kind == "convolution" and row.groups == 2 else 1)
+    return Box(name, text, kind, row.shape, _towers(row))
+
+
+def _towers(row: Row) -> int:
+    return 2 if row.groups == 2 and row.shape[0] > 2 else 1
 
 
 def _kind_and_text(row: Row) -> tuple[Any, str]:
@@ -255,7 +272,11 @@ def _kind_and_text(row: Row) -> tuple[Any, str]:
     name = row.kind.lower()
     if row.work == "convolution":
         depthwise = row.groups is not None and row.groups > 1 and row.groups == row.shape[0]
-        return ("depthwise", f"depthwise {window}") if depthwise else ("convolution", f"{window}, {row.shape[0]}")
+        return (
+            ("depthwise", f"depthwise {window}")
+            if depthwise
+            else ("convolution", f"{window}, {row.shape[0] // _towers(row)}")
+        )
     if row.work == "fully connected":
         return "linear", f"{row.shape[-1]}"
     if row.work == "other products":

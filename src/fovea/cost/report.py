@@ -10,14 +10,15 @@ from typing import Any, Literal
 from torch import nn
 
 from fovea.cost.calibration import calibration
+from fovea.cost.fitting import advice
 from fovea.cost.liveness import Liveness
 from fovea.cost.memory import Optimiser, TrainingMemory, machine_memory, training_memory
 from fovea.cost.recorder import Recorder, Trace
 from fovea.cost.rows import WORK, Depth, Row, at_depth, rows_of, total, work_done
-from fovea.cost.running import forward_on_meta, image_batch
+from fovea.cost.running import dtype_of, forward_on_meta, image_batch
 from fovea.cost.step import Precision, Setting
 from fovea.cost.timing import Time, expected, measured, with_times
-from fovea.errors import UsageError
+from fovea.errors import ShapeError, UsageError
 
 Sort = Literal["order", "parameters", "macs", "elements", "bound", "estimate", "measured"]
 
@@ -35,6 +36,8 @@ class Report:
         work: Parameters and multiply-adds by the sort of work that they are for.
         widest: The layer that gives out the most numbers; the first of equals.
         frozen: Parameters that do not learn.
+        dtype: The type of the numbers: float32, unless the module's weights have another.
+        stored: Bytes of the parameters.
         buffers: Bytes of tensors that are no parameters, such as running means.
         inference: Most bytes of live tensors in a forward pass of the batch: weights, buffers, images and maps.
         unknown: Operations whose cost nobody knows here, with how often they ran; their rows count 0.
@@ -53,6 +56,8 @@ class Report:
     work: dict[str, tuple[int, int]] = field(default_factory=dict)
     widest: Row | None = None
     frozen: int = 0
+    dtype: str = "float32"
+    stored: int = 0
     buffers: int = 0
     inference: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
@@ -149,11 +154,17 @@ def inspect(
         training: Whether the memory of training is worked out too, for SGD and Adam in float32.
 
     Raises:
-        UsageError: no image size is given, and the module does not say which it takes.
-        ShapeError: the images do not fit; says in which layer.
+        UsageError: no image size is given, and the module does not say which it takes; or a number below 1.
+        ShapeError: the images do not fit; says in which layer, why, and which sizes nearby would.
         ModelError: the module cannot run without numbers.
     """
-    report = _report(module, *_images(module, image_size, in_channels), batch_size)
+    channels, size = _images(module, image_size, in_channels)
+    if batch_size < 1:
+        raise UsageError(f"batch_size (={batch_size}) must be 1 or more")
+    try:
+        report = _report(module, channels, size, batch_size)
+    except ShapeError as error:
+        raise ShapeError(f"{error}{advice(module, channels, size)}") from error
     if not training:
         return report
     setting = Setting(in_channels=report.in_channels, image_size=report.image_size, batch_size=batch_size)
@@ -206,9 +217,7 @@ def traced(
     """One forward pass on the meta device: what it did, and the account of its memory."""
     liveness = Liveness()
     recorder = Recorder(fields=fields, after=liveness.after)
-    images = image_batch(in_channels, image_size, batch_size)
-    liveness.ignore([images])
-    forward_on_meta(module, images, recorder)
+    forward_on_meta(module, image_batch(in_channels, image_size, batch_size), recorder, there=liveness.ignore)
     return recorder.trace, liveness
 
 
@@ -216,8 +225,8 @@ def _report(module: nn.Module, channels: int, size: tuple[int, int], batch: int)
     trace, liveness = traced(module, channels, size)
     if batch > 1:
         _, liveness = traced(module, channels, size, batch_size=batch, fields=False)
-    buffers = _bytes(module.buffers())
-    held = _bytes(module.parameters()) + buffers + 4 * batch * channels * math.prod(size)
+    dtype, stored, buffers = dtype_of(module), _bytes(module.parameters()), _bytes(module.buffers())
+    held = stored + buffers + dtype.itemsize * batch * channels * math.prod(size)
     rows = tuple(rows_of(trace, module))
     return Report(
         name=_name(module),
@@ -228,6 +237,8 @@ def _report(module: nn.Module, channels: int, size: tuple[int, int], batch: int)
         work=work_done(rows),
         widest=max((row for row in rows if row.elements), key=lambda row: row.elements, default=None),
         frozen=sum(parameter.numel() for parameter in module.parameters() if not parameter.requires_grad),
+        dtype=str(dtype).removeprefix("torch."),
+        stored=stored,
         buffers=buffers,
         inference=held + max(liveness.timeline, default=0),
         unknown=_unknown(trace),
@@ -240,7 +251,10 @@ def _images(module: nn.Module, size: int | Sequence[int] | None, channels: int |
     channels = channels if channels is not None else getattr(told, "in_channels", 3)
     if size is None:
         raise UsageError(f"{_name(module)} does not say how large its images are: give image_size, such as 224")
-    height, width = (size, size) if isinstance(size, int) else size
+    sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise UsageError(f"image_size (={size!r}) must be a whole number of pixels, or two: (height, width)")
+    height, width = sides
     if min(height, width, channels) < 1:
         raise UsageError(f"images of {channels}×{height}×{width} do not exist: every side must be 1 or more")
     return channels, (height, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,8 +25,21 @@ def image_batch(in_channels: int, image_size: int | tuple[int, int], batch_size:
     return torch.empty(batch_size, in_channels, height, width, **{"device": "meta"} | how)
 
 
-def forward_on_meta(network: nn.Module, images: Tensor, recorder: Recorder) -> Any:
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """What the network computes with: the type of its first floating-point parameter; float32 where it has none."""
+    return next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
+
+
+def forward_on_meta(
+    network: nn.Module, images: Tensor, recorder: Recorder, *, there: Callable[[Iterable[Tensor]], None] | None = None
+) -> Any:
     """One forward pass in evaluation mode under observation; gives what the network gives.
+
+    Args:
+        network: On whatever device.
+        images: On the meta device; they are taken in the type of the network's weights.
+        recorder: What observes.
+        there: Told the tensors that are there before the first operation: images, weights, buffers.
 
     Raises:
         ShapeError: the images do not fit; says in which layer, and what came in.
@@ -38,15 +51,18 @@ def forward_on_meta(network: nn.Module, images: Tensor, recorder: Recorder) -> A
         for name, tensor in tensors.items()
         if not tensor.is_meta
     }
+    images = images.to(dtype_of(network))
+    if there is not None:
+        there([images, *(tensors | weightless).values()])
     if recorder.fields:
         setattr(images, FIELD, of_image(images.dim()))
     if recorder.run is None:
-        recorder.run = _shapes_only
+        recorder.run = shapes_only
     with evaluating(network), torch.no_grad(), without_fast_paths(), recorder.watching(network), explained(recorder):
         return functional_call(network, weightless, (images,)) if weightless else network(images)
 
 
-def _shapes_only(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
+def shapes_only(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
     """An operation without arithmetic; where the output is like the first input, torch need not work that out."""
     name = name_of(function)
     if name in LIKE_THE_FIRST and not kwargs and args[0].is_floating_point():
@@ -99,7 +115,7 @@ def explained(recorder: Recorder) -> Iterator[None]:
         kind = type(call.module).__name__ if call.module is not None else "the network"
         layer = f"{call.path} ({kind})" if call.path else kind
         came = " and ".join("×".join(map(str, spec.shape)) for spec in call.inputs)
-        said = str(error).strip().partition("\n")[0]
+        said = str(error).strip().partition("\n")[0].rstrip(".")
         if isinstance(error, NotImplementedError) or "meta" in said:
             raise ModelError(
                 f"{layer} cannot run without numbers: {said}; what it does may not depend on the pixels' values"

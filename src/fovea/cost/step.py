@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fovea.cost.liveness import Liveness
 from fovea.cost.recorder import Recorder, Trace
-from fovea.cost.running import evaluating, explained, image_batch, without_fast_paths
+from fovea.cost.running import dtype_of, evaluating, explained, image_batch, without_fast_paths
 
 Precision = Literal["float32", "bf16"]
 Size = int | tuple[int, int]
@@ -54,7 +54,7 @@ class Step:
     liveness: Liveness
     gradients: frozenset[int]  # the names of their storages in the account
     held: dict[str, int]  # bytes that are there all the time: weights, buffers, images
-    trainable: tuple[int, ...]  # the sizes of the weights that learn
+    trainable: tuple[int, ...]  # the bytes of each of the weights that learn
 
 
 def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.Module] = ()) -> Step:
@@ -74,7 +74,8 @@ def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.M
     recorder = Recorder(after=liveness.after)
     with mode:
         tensors = _weightless(network, setting, how)
-        images = image_batch(setting.in_channels, setting.image_size, setting.batch_size, **how)
+        shape = setting.in_channels, setting.image_size, setting.batch_size
+        images = image_batch(*shape, dtype=dtype_of(network), **how)
         images = _laid_out(images, setting)
         labels = torch.empty(setting.batch_size, dtype=torch.int64, **how)
         liveness.ignore([*tensors.values(), images, labels])
@@ -89,8 +90,8 @@ def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.M
     gradients = liveness.names(p.grad for p in learning if p.grad is not None)
     buffers = [tensor for tensor in tensors.values() if not isinstance(tensor, nn.Parameter)]
     held = {"weights": _bytes(parameters), "buffers": _bytes(buffers), "images": _bytes([images, labels])}
-    sizes = tuple(parameter.numel() for parameter in learning)
-    return Step(recorder.trace, liveness, frozenset(gradients), held, sizes)
+    each = tuple(_bytes([parameter]) for parameter in learning)
+    return Step(recorder.trace, liveness, frozenset(gradients), held, each)
 
 
 class _Whole(nn.Module):
@@ -149,14 +150,14 @@ def _checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
     """Let each block forget what it computes, and compute it again; their own forward returns afterwards."""
     own = [block.__dict__.get("forward") for block in blocks]
     for block in blocks:
-        block.forward = _forgetful(block.forward)  # type: ignore[method-assign]  # for a while
+        block.forward = _forgetful(block.forward)
     try:
         yield
     finally:
         for block, forward in zip(blocks, own, strict=True):
             del block.forward
             if forward is not None:
-                block.forward = forward  # type: ignore[method-assign]  # as it was
+                block.forward = forward
 
 
 def _forgetful(forward: Any) -> Any:

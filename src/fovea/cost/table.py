@@ -63,9 +63,9 @@ def summary(report: Report) -> list[str]:
         lines.append(f"widest activation     {widest.path} ({widest.kind}): {shape}")
     at = "one image" if report.batch_size == 1 else f"{report.batch_size} images at once"
     lines.append(f"arithmetic intensity  {report.intensity:.1f} FLOPs per byte read or written, {at}")
-    lines.append(f"inference             {amount(report.inference)} at the peak, {at}, float32")
+    lines.append(f"inference             {amount(report.inference)} at the peak, {at}, {report.dtype}")
     for memory in report.training[:2]:
-        lines += _training(memory, at, report.limit)
+        lines += _training(memory, f"{at}, {report.dtype}", report.limit)
     lines += _times(report, at)
     if report.unknown:
         names = ", ".join(f"{name} ({times}×)" for name, times in report.unknown.items())
@@ -101,6 +101,10 @@ def plain(report: Report) -> dict[str, Any]:
         "weights": report.weights,
         "biases": report.biases,
         "frozen": report.frozen,
+        "dtype": report.dtype,
+        "parameter_bytes": report.stored,
+        "buffer_bytes": report.buffers,
+        "elements": report.elements,
         "macs": report.macs,
         "flops": report.flops,
         "shares": {"parameters": report.shares("parameters"), "macs": report.shares("macs")},
@@ -174,7 +178,7 @@ def _training(memory: TrainingMemory, at: str, limit: int) -> list[str]:
     parts = ("weights", "buffers", "images", "state", "activations", "gradients", "working")
     fits = f"{memory.largest_batch(limit):,} images would fit {amount(limit)}"
     return [
-        f"{head:<21} {amount(memory.peak)} at the peak, {at}, float32, in {memory.where}; {fits}",
+        f"{head:<21} {amount(memory.peak)} at the peak, {at}, in {memory.where}; {fits}",
         " " * 22 + ", ".join(f"{name} {amount(getattr(memory, name))}" for name in parts),
     ]
 
@@ -258,7 +262,7 @@ def _share(count: int, of: int) -> str:
 
 def _parameters(report: Report) -> str:
     frozen = f", {report.frozen:,} of them frozen" if report.frozen else ""
-    return f"{report.parameters:,} ({amount(4 * report.parameters)}){frozen}: {_shares(report, 'parameters')}"
+    return f"{report.parameters:,} ({amount(report.stored)}){frozen}: {_shares(report, 'parameters')}"
 
 
 def _shares(report: Report, column: Any) -> str:
