@@ -91,3 +91,20 @@ def test_it_is_trained_judged_and_used_like_any_other_but_runs_only_when_it_is_n
     assert len(capsys.readouterr().out.splitlines()) == 10
     with pytest.raises(ModelError, match="never runs code"):
         fovea.load("run")
+
+
+def test_a_builder_that_passes_its_arguments_on_is_called_without_those_refused_there(tmp_path):
+    path = tmp_path / "passing.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__(4, num_classes)\n"
+        "def net(**sizes):\n"
+        "    return Net(**sizes)\n"
+        "def broken():\n"
+        "    return nn.Linear()\n"
+    )
+    assert build(f"{path}:net", num_classes=3).out_features == 3
+    with pytest.raises(ModelError, match=r"broken: cannot be built .* missing 2 required positional arguments"):
+        build(f"{path}:broken")

@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -179,10 +180,22 @@ def _of_the_user(name: str, sizes: dict[str, Any], options: dict[str, Any], seed
 
     builder = builder_of(name)
     with _seeded(seed):
-        network = builder(**accepted(builder, sizes), **options)
+        network = _called(name, builder, accepted(builder, sizes), options)
     if not isinstance(network, nn.Module):
         raise ModelError(f"{name}: gives {type(network).__name__}, no torch.nn.Module")
     return network
+
+
+def _called(name: str, builder: Callable[..., Any], sizes: dict[str, Any], options: dict[str, Any]) -> Any:
+    """What the builder gives; one that passes its arguments on is called without the sizes that are refused there."""
+    try:
+        return builder(**sizes, **options)
+    except TypeError as error:
+        refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if refused and refused[1] in sizes:
+            fewer = {size: value for size, value in sizes.items() if size != refused[1]}
+            return _called(name, builder, fewer, options)
+        raise ModelError(f"{name}: cannot be built from {sizes | options}: {error}") from error
 
 
 def _builder(known: Published) -> Callable[..., Any]:

@@ -116,17 +116,27 @@ def _without_quiet(nodes: Sequence[Node]) -> list[Node]:
 def _by_stage(nodes: Sequence[Node], network: nn.Module) -> list[tuple[str, list[Node]]]:
     """The nodes by stage, in order; what stands between two stages belongs to the one before."""
     paths = {id(module): path for path, module in network.named_modules()}
-    stages = {f"{paths[id(module)]}.": name for name, module in stages_of(network).items()}
+    if not isinstance(getattr(network, "features", None), nn.Module):
+        paths = {}  # its children may run beside each other
+    stages = {f"{paths[id(module)]}.": name for name, module in stages_of(network).items() if id(module) in paths}
     found: list[tuple[str, list[Node]]] = []
     for node in nodes:
         name = next((name for path, name in stages.items() if f"{node.row.path}.".startswith(path)), None)
         part = node.row.path.partition(".")[0]
         if name is None:  # beside features and head: a part of its own, or of the stage before
             name = found[-1][0] if found and part in ("", "features", "head") else part or "network"
-        if not found or found[-1][0] != name:
+        so_far = found[-1][0] if found else ""
+        if found and name not in stages.values() and not _follows(node, found[-1][1]):
+            found[-1] = (f"{so_far}, {name}", found[-1][1])
+        elif name not in (so_far, so_far.rpartition(", ")[2]):
             found.append((name, []))
         found[-1][1].append(node)
     return found
+
+
+def _follows(node: Node, before: Sequence[Node]) -> bool:
+    """Whether a layer takes what the part before it gave, rather than running beside it."""
+    return any(given is other for given in node.inputs for other in before) or not node.inputs
 
 
 def _blocks(stage: list[Node], nodes: Sequence[Node]) -> list[Block]:

@@ -153,7 +153,7 @@ def _convolution_features(operation: Operation) -> tuple[float, ...]:
     )
 
 
-def _logs(*sizes: float) -> tuple[float, ...]:
+def _logs(*sizes: int) -> tuple[float, ...]:
     return tuple(math.log2(max(size, 1)) for size in sizes)
 
 

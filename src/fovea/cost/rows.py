@@ -20,7 +20,7 @@ WORK: tuple[Work, ...] = ("convolution", "fully connected", "other products", "t
 DENSE = ("addmm", "mm", "linear")  # products with weights; the others are those of attention
 Sides = tuple[int, ...]
 TIMES = ("bound", "estimate", "measured", "step_bound", "step_estimate", "step_measured")
-ADDED = ("elements", "bytes", "weights", "biases", "macs", "moved", "fixed", *TIMES)
+ADDED = ("elements", "bytes", "weights", "biases", "macs", "moved", "fixed", "products", *TIMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class Row:
         fixed: Bytes read that do not, such as weights.
         nth: Which call of the same module it is, from 0.
         work: The sort of its multiply-adds, and of its parameters.
+        products: Those of its multiply-adds that are products of maps with maps, in a layer that has weights too.
         runs: False for a module that evaluation does not run, such as an auxiliary classifier.
         layers: How many rows it sums up.
         bound, estimate, measured: Seconds in a forward pass of the batch; see `timing`.
@@ -66,6 +67,7 @@ class Row:
     fixed: int = 0
     nth: int = 0
     work: Work = "the rest"
+    products: int = 0
     runs: bool = True
     layers: int = 1
     bound: float | None = None
@@ -133,8 +135,13 @@ def work_done(rows: Iterable[Row]) -> dict[str, tuple[int, int]]:
     """Parameters and multiply-adds of layers by the sort of work that they are for."""
     found: dict[str, tuple[int, int]] = {}
     for row in rows:
-        parameters, macs = found.get(row.work, (0, 0))
-        found[row.work] = (parameters + row.parameters, macs + row.macs)
+        products: Work = "other products"
+        for work, parameters, macs in (
+            (row.work, row.parameters, row.macs - row.products),
+            (products, 0, row.products),
+        ):
+            before = found.get(work, (0, 0))
+            found[work] = (before[0] + parameters, before[1] + macs)
     return found
 
 
@@ -175,6 +182,7 @@ def _layer(call: Call, operations: Sequence[Operation], seen: set[int]) -> Row:
         field=call.field or (operations[-1].field if operations else None),
         moved=sum(map(_moved, work)),
         work=_work(operations, call.macs),
+        products=_products(operations) if call.macs is None else 0,
         fixed=sum(operation.fixed for operation in work),
         nth=call.nth,
     )
@@ -226,6 +234,13 @@ def _work(operations: Sequence[Operation], own: int | None) -> Work:
     if own or any(operation.name in DENSE for operation in operations):
         return "fully connected"
     return "other products" if "matrix product" in kinds else "the rest"
+
+
+def _products(operations: Sequence[Operation]) -> int:
+    """Multiply-adds of maps with maps, where a layer has products with weights too: attention and its projections."""
+    if not any(operation.name in DENSE for operation in operations):
+        return 0
+    return sum(o.macs for o in operations if o.kind == "matrix product" and o.name not in DENSE)
 
 
 def _work_of(module: nn.Module) -> Work:

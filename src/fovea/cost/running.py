@@ -30,6 +30,19 @@ def dtype_of(network: nn.Module) -> torch.dtype:
     return next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
 
 
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, by one name for each place where a module holds one; tied ones stand in several places.
+
+    For `functional_call` without its own tying, which does not give its weights back to a module with two names.
+    """
+    found: dict[str, Tensor] = {}
+    for path, module in network.named_modules():
+        own = {"recurse": False, "remove_duplicate": False}
+        for name, tensor in (*module.named_parameters(**own), *module.named_buffers(**own)):
+            found[f"{path}.{name}" if path else name] = tensor
+    return found
+
+
 def forward_on_meta(
     network: nn.Module, images: Tensor, recorder: Recorder, *, there: Callable[[Iterable[Tensor]], None] | None = None
 ) -> Any:
@@ -45,12 +58,9 @@ def forward_on_meta(
         ShapeError: the images do not fit; says in which layer, and what came in.
         ModelError: the module cannot run without numbers.
     """
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    weightless = {
-        name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-        for name, tensor in tensors.items()
-        if not tensor.is_meta
-    }
+    tensors = tensors_of(network)
+    empty = {id(each): torch.empty_like(each, device="meta") for each in tensors.values() if not each.is_meta}
+    weightless = {name: empty[id(tensor)] for name, tensor in tensors.items() if id(tensor) in empty}
     images = images.to(dtype_of(network))
     if there is not None:
         there([images, *(tensors | weightless).values()])
@@ -59,7 +69,7 @@ def forward_on_meta(
     if recorder.run is None:
         recorder.run = shapes_only
     with evaluating(network), torch.no_grad(), without_fast_paths(), recorder.watching(network), explained(recorder):
-        return functional_call(network, weightless, (images,)) if weightless else network(images)
+        return functional_call(network, weightless, (images,), tie_weights=False) if weightless else network(images)
 
 
 def shapes_only(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fovea.cost.liveness import Liveness
 from fovea.cost.recorder import Recorder, Trace
-from fovea.cost.running import dtype_of, evaluating, explained, image_batch, without_fast_paths
+from fovea.cost.running import dtype_of, evaluating, explained, image_batch, tensors_of, without_fast_paths
 
 Precision = Literal["float32", "bf16"]
 Size = int | tuple[int, int]
@@ -84,11 +84,12 @@ def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.M
         recomputing = _checkpointed(blocks) if setting.checkpointing else nullcontext()
         in_training = nullcontext() if network.training else evaluating(network, training=True)
         with in_training, recomputing, without_fast_paths(), recorder.watching(network), explained(recorder):
-            functional_call(whole, named, (images, labels))
-    parameters = [tensor for tensor in tensors.values() if isinstance(tensor, nn.Parameter)]
+            functional_call(whole, named, (images, labels), tie_weights=False)
+    unique = list({id(tensor): tensor for tensor in tensors.values()}.values())
+    parameters = [tensor for tensor in unique if isinstance(tensor, nn.Parameter)]
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = liveness.names(p.grad for p in learning if p.grad is not None)
-    buffers = [tensor for tensor in tensors.values() if not isinstance(tensor, nn.Parameter)]
+    buffers = [tensor for tensor in unique if not isinstance(tensor, nn.Parameter)]
     held = {"weights": _bytes(parameters), "buffers": _bytes(buffers), "images": _bytes([images, labels])}
     each = tuple(_bytes([parameter]) for parameter in learning)
     return Step(recorder.trace, liveness, frozenset(gradients), held, each)
@@ -131,13 +132,14 @@ def _mode(setting: Setting) -> tuple[AbstractContextManager[Any], dict[str, Any]
 
 
 def _weightless(network: nn.Module, setting: Setting, how: dict[str, Any]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in network.named_parameters():
-        empty = _laid_out(torch.empty(parameter.shape, dtype=parameter.dtype, **how), setting)
-        tensors[name] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
-    for name, buffer in network.named_buffers():
-        tensors[name] = torch.empty(buffer.shape, dtype=buffer.dtype, **how)
-    return tensors
+    tensors = tensors_of(network)
+    empty: dict[int, Tensor] = {}
+    for tensor in tensors.values():
+        made = torch.empty(tensor.shape, dtype=tensor.dtype, **how)
+        if isinstance(tensor, nn.Parameter):
+            made = nn.Parameter(_laid_out(made, setting), requires_grad=tensor.requires_grad)
+        empty[id(tensor)] = made
+    return {name: empty[id(tensor)] for name, tensor in tensors.items()}
 
 
 def _laid_out(tensor: Tensor, setting: Setting) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 KIB = 1024
 BYTES = (("GiB", KIB**3), ("MiB", KIB**2), ("KiB", KIB))
-COUNTS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+LABEL = 22  # columns before what a total teaches
+SHORTEST = 8  # columns of a layer's name, however narrow the terminal
 
 
 class Column(NamedTuple):
@@ -48,8 +50,9 @@ def text(report: Report, *, width: int | None = None) -> str:
     about = f"{report.name}: {images}; a row is a {report.depth[:-1]}, for one image"
     table, left_out = _fitted(report, width)
     omitted = [f"left out for this terminal: {', '.join(left_out)}"] if left_out else []
-    plans = ["", *plan_lines(report)] if len(report.training) > 2 else []
-    return "\n".join([about, "", *table, *omitted, "", *summary(report), *plans])
+    told = _wrapped([about, ""], width), table, _wrapped([*omitted, "", *summary(report)], width)
+    plans = ["", *plan_lines(report, width=width)] if len(report.training) > 2 else []
+    return "\n".join([*(line for lines in told for line in lines), *plans])
 
 
 def summary(report: Report) -> list[str]:
@@ -73,8 +76,13 @@ def summary(report: Report) -> list[str]:
     return [*lines, *report.notes]
 
 
-def plan_lines(report: Report) -> list[str]:
-    """The ways of training as a table: optimiser, precision, memory format, checkpointing."""
+def plan_lines(report: Report, *, width: int | None = None) -> list[str]:
+    """The ways of training as a table: optimiser, precision, memory format, checkpointing.
+
+    Args:
+        report: With the ways.
+        width: Columns of the terminal: where it is narrow, the parts of the peak are left out.
+    """
     heads = ("optimiser", "precision", "channels last", "checkpointing", "weights", "gradients", "state", "activations")
     cells: list[tuple[str, ...]] = [(*heads, "working", "peak MiB", "largest batch")]
     for memory in report.training:
@@ -83,10 +91,12 @@ def plan_lines(report: Report) -> list[str]:
         parts = (memory.weights, memory.gradients, memory.state, memory.activations, memory.working, memory.peak)
         sizes = [f"{part / KIB**2:,.1f}" for part in parts]
         cells.append((memory.optimiser, how.precision, *yes, *sizes, f"{memory.largest_batch(report.limit):,}"))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    form = "  ".join(f"{{:{'<' if i < 4 else '>'}{width}}}" for i, width in enumerate(widths))
     title = f"training {report.name}, {report.batch_size} images at once: MiB of live tensors at the peak"
-    return [f"{title}; the largest batch within {amount(report.limit)}", *(form.format(*row).rstrip() for row in cells)]
+    titles = _wrapped([f"{title}; the largest batch within {amount(report.limit)}"], width)
+    lines = _lined_up(cells)
+    if width is not None and max(map(len, lines)) > width:
+        lines = _lined_up([(*row[:4], *row[-2:]) for row in cells])
+    return [*titles, *lines]
 
 
 def plain(report: Report) -> dict[str, Any]:
@@ -179,7 +189,7 @@ def _training(memory: TrainingMemory, at: str, limit: int) -> list[str]:
     fits = f"{memory.largest_batch(limit):,} images would fit {amount(limit)}"
     return [
         f"{head:<21} {amount(memory.peak)} at the peak, {at}, in {memory.where}; {fits}",
-        " " * 22 + ", ".join(f"{name} {amount(getattr(memory, name))}" for name in parts),
+        " " * LABEL + ", ".join(f"{name} {amount(getattr(memory, name))}" for name in parts),
     ]
 
 
@@ -207,8 +217,11 @@ def _fitted(report: Report, width: int | None) -> tuple[list[str], list[str]]:
     while True:
         lines = _laid_out(report, columns)
         last = max(columns, key=lambda column: column.rank)
-        if width is None or len(lines[1]) <= width or not last.rank:
+        if width is None or len(lines[1]) <= width:
             return lines, left_out
+        if not last.rank:
+            columns[0] = _shortened(columns[0], report, len(lines[1]) - width)
+            return _laid_out(report, columns), [*left_out, "the beginnings of long names"]
         columns.remove(last)
         left_out.append(last.head)
 
@@ -225,6 +238,31 @@ def _laid_out(report: Report, columns: Sequence[Column]) -> list[str]:
     ]
     rule = "─" * len(lines[0])
     return [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:-1]), rule, lines[-1].rstrip()]
+
+
+def _shortened(column: Column, report: Report, excess: int) -> Column:
+    """The same column, narrower; what stands last in a layer's name tells most."""
+    room = max(max(len(column.text(row)) for row in report.rows) - excess, SHORTEST)
+
+    def entry(row: Row) -> str:
+        whole = column.text(row)
+        return whole if len(whole) <= room else "…" + whole[len(whole) - room + 1 :]
+
+    return column._replace(text=entry)
+
+
+def _lined_up(cells: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    form = "  ".join(f"{{:{'<' if i < 4 else '>'}{width}}}" for i, width in enumerate(widths))
+    return [form.format(*row).rstrip() for row in cells]
+
+
+def _wrapped(lines: Sequence[str], width: int | None) -> list[str]:
+    """Sentences in the columns of the terminal; what runs on stands under what it belongs to."""
+    if width is None:
+        return list(lines)
+    fill = textwrap.TextWrapper(max(width, 2 * LABEL), subsequent_indent=" " * LABEL, break_on_hyphens=False)
+    return [part for line in lines for part in fill.wrap(line) or [""]]
 
 
 def _window(row: Row) -> str:
@@ -279,7 +317,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
     return values | {"parameters": row.parameters, "flops": row.flops} | seen
 
 
-def _axes(field: Field | None, name: str) -> list[float] | None:
+def _axes(field: Field | None, name: str) -> list[Any] | None:
     return [getattr(axis, name) for axis in field.axes] if field is not None and field.axes else None
 
 
