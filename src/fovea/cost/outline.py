@@ -287,10 +287,10 @@ def _kind_and_text(row: Row) -> tuple[Any, str]:
             if depthwise
             else ("convolution", f"{window}, {row.shape[0] // _towers(row)}")
         )
+    if row.products or row.work == "other products":
+        return "attention", "attention" if row.products else row.kind
     if row.work == "fully connected":
         return "linear", f"{row.shape[-1]}"
-    if row.work == "other products":
-        return "attention", row.kind
     if "pool" in name or "sampling" in name or name == "mean":
         how = "max" if "max" in name else "mean"  # LeNet-5's subsampling is a mean with a factor
         return "pooling", f"{how} {window}" if window else "mean"

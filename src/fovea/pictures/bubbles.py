@@ -25,16 +25,17 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7
 DASHES = ("-", "--", ":", "-.")  # with a colour each: 28 families
 PROTOCOLS = ("one view", "several views")  # filled, hollow
 WIDTH, HEIGHT = 12.5, 8.6  # inches
-WIDEST = 72.0  # points across the largest bubble
+WIDEST = 64.0  # points across the largest bubble
 SMALL = 7.0  # points of a name
 LINE = 9.0  # points from a name's foot to its head
 LONGEST = 1.8  # inches of a name
-GAPS = (1.0, 4.0, 9.0, 15.0, 22.0, 30.0, 40.0, 52.0)  # points from a bubble's edge to its name
+GAPS = (2.0, 4.5, 9.0, 15.0, 22.0, 30.0, 40.0, 52.0)  # points from a bubble's edge to its name
 LED = 6.0  # points from which on a line leads to the name
 DIRECTIONS = 24
 STEPS = 8  # places of a leader that are looked at
 CROWD = 60.0  # points within which bubbles crowd each other
-INK, CLASH = 2.0, 40.0  # points of way that a name goes to cover one place less of a drawing, of a leader
+UNCLEAR = 5.0  # ... to have its own bubble nearer than another one
+INK, CLASH = 2.0, 120.0  # points of way that a name goes to cover one place less of a drawing, of a leader
 ROUNDS = 4  # of placing every name anew among the others
 
 
@@ -122,7 +123,7 @@ def _scales(axes: Axes, points: Sequence[Bubble]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda macs, _: count(macs)))
     axes.xaxis.set_minor_locator(NullLocator())
     accuracies = [point.accuracy for point in points]
-    room = max(1.0, 0.06 * float(np.ptp(accuracies)))
+    room = max(1.0, 0.1 * float(np.ptp(accuracies)))
     axes.set_ylim(min(accuracies) - room, max(accuracies) + room)
     axes.set_xlabel("multiply-adds for an image")
     axes.set_ylabel("top-1 accuracy (%)")
@@ -158,14 +159,13 @@ def _families(axes: Axes, points: Sequence[Bubble]) -> None:
 def _legends(figure: Figure, points: Sequence[Bubble]) -> None:
     families = [_dot(7, family, colour, dash=dash) for family, (colour, dash) in _looks(points).items()]
     views = [_dot(9, "one view", GREY), _dot(9, "several views", GREY, filled=False)]
-    top = max(point.parameters for point in points)
+    top = 10 ** int(np.log10(max(point.parameters for point in points)))
     sizes = [
-        _dot(diameter(top * share, points), count(float(f"{top * share:.1g}")), GREY, filled=False)
-        for share in (1, 0.1, 0.01)
+        _dot(diameter(size, points), count(size), GREY, filled=False) for size in (top, top // 10, top // 100) if size
     ]
     figure.legend(handles=families, loc="outside right upper", title="family", alignment="left", handlelength=3)
     figure.legend(handles=views, loc="outside right center", title="protocol", alignment="left")
-    figure.legend(handles=sizes, loc="outside right lower", title="parameters", alignment="left", labelspacing=2)
+    figure.legend(handles=sizes, loc="outside right lower", title="parameters", alignment="left", handleheight=diameter(top, points) / 9, handlelength=diameter(top, points) / 9)
 
 
 def _dot(across: float, label: str, colour: str, *, dash: str = "", filled: bool = True) -> Line2D:
@@ -209,7 +209,7 @@ def _name(axes: Axes, text: str, point: Bubble, colour: tuple[float, ...], box: 
         "color": colour,
         "linewidth": 0.5,
         "shrinkA": 0,
-        "shrinkB": radius,
+        "shrinkB": 0,
         "relpos": (near - box[:2]) / (box[2:] - box[:2]),
     }
     axes.annotate(
@@ -252,7 +252,9 @@ def place(centres: Array, radii: Array, sizes: Array, *, paths: Sequence[Array],
             ways = _leaders(centres[each : each + 1], radii[each], choices)
             hidden = _inside(ways.reshape(-1, 2), taken).any(axis=0).reshape(-1, STEPS)
             clashes = _inside(lines, choices).sum(axis=1) + hidden.sum(axis=1)
-            price += INK * _inside(drawn, choices).sum(axis=1) + CLASH * clashes
+            near = drawn[(np.abs(drawn - centres[each]) < radii[each] + GAPS[-1] + sizes[each]).all(axis=1)]
+            price += INK * _inside(near, choices).sum(axis=1) + CLASH * clashes
+            price += UNCLEAR * _nearer(choices, centres, radii, each)
             boxes[each] = choices[np.argmin(np.where(fits, price, np.inf))] if fits.any() else None
     return boxes
 
@@ -292,6 +294,13 @@ def _along(path: Array) -> Array:
         for start, end in pairwise(path)
     ]
     return np.concatenate([path[:0], *parts])
+
+
+def _nearer(boxes: Array, centres: Array, radii: Array, own: int) -> Array:
+    """How many circles lie nearer to each of the boxes than its own one."""
+    far = np.clip(centres, boxes[:, None, :2], boxes[:, None, 2:]) - centres
+    edge = np.hypot(far[..., 0], far[..., 1]) - radii
+    return np.asarray((edge < edge[:, own, None]).sum(axis=1), dtype=float)
 
 
 def _inside(places: Array, boxes: Array) -> Array:
