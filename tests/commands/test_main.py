@@ -20,6 +20,8 @@ WITHOUT_TORCH = {
     "train --help": (["train", "--help"], 0),
     "evaluate --help": (["evaluate", "--help"], 0),
     "predict --help": (["predict", "--help"], 0),
+    "shape --help": (["shape", "--help"], 0),
+    "inspect --help": (["inspect", "--help"], 0),
     "unknown verb": (["trian"], 2),
     "unknown network": (["train", "lenet6", "digits"], 2),
     "unknown data": (["train", "lenet5", "minst"], 2),
@@ -29,6 +31,12 @@ WITHOUT_TORCH = {
     "value of the wrong kind": (["train", "--epochs", "many"], 2),
     "value out of range": (["train", "--epochs", "0"], 2),
     "no image named": (["predict", "lenet5"], 2),
+    "a shape without a size": (["shape", "conv3-6"], 2),
+    "a shape that cannot be read": (["shape", "--size", "9", "cnov3-6"], 2),
+    "a shape that does not fit": (["shape", "--size", "5", "conv11-6"], 4),
+    "nothing to inspect": (["inspect"], 2),
+    "an unknown network to inspect": (["inspect", "lenet6"], 2),
+    "no size of images": (["inspect", "lenet5", "--image-size", "abc"], 2),
     "a name without weights": (["predict", "lenet5", "a.png"], 4),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import subprocess
@@ -460,12 +461,16 @@ def test_the_comma_separated_lines_parse_back(report):
 # --- the terminal ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet18", "nasnet_a_mobile"])
-@pytest.mark.parametrize("width", [80, 100, 120])
-def test_on_a_terminal_every_line_fits_and_what_is_left_out_is_said(name, width):
+@functools.cache
+def inspected(name):
     with torch.device("meta"):
-        network = fovea.create(name)
-    whole = fovea.inspect(network)
+        return fovea.inspect(fovea.create(name))
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("name", ["lenet5", "resnet18", "nasnet_a_mobile"])
+def test_on_a_terminal_every_line_fits_and_what_is_left_out_is_said(name, width):
+    whole = inspected(name)
     lines = text(whole, width=width).splitlines()
     assert max(map(len, lines)) <= width
     head, end = lines[2], next(i for i, line in enumerate(lines) if line.startswith("left out for this terminal: "))

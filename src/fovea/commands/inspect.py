@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 DRAWN = (".svg", ".png")
+LONGEST = 100_000  # pixels of a side, as in fovea shape
+MOST = 10_000_000  # channels, logits, images
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,9 @@ def _check(asked: Inspect) -> None:
     if asked.sort in ("bound", "estimate", "measured") and not asked.time and not asked.measure:
         raise UsageError(f"--sort {asked.sort} orders by time: give --time, or --measure, with it")
     for name in ("in_channels", "num_classes", "batch_size"):
-        if getattr(asked, name) < (name == "batch_size"):
-            raise UsageError(f"--{name.replace('_', '-')} (={getattr(asked, name)}) must be a whole number, 1 or more")
+        if not (name == "batch_size") <= getattr(asked, name) <= MOST:
+            rule = f"must be a whole number from 1 to {MOST:,}"
+            raise UsageError(f"--{name.replace('_', '-')} (={getattr(asked, name)}) {rule}")
     if asked.within:
         size_in_bytes(asked.within)
     _image_size(asked)
@@ -130,9 +134,11 @@ def _image_size(asked: Inspect) -> tuple[int, int] | None:
     if not asked.image_size:
         return None
     found = re.fullmatch(r"(\d+)(?:[x×,](\d+))?", asked.image_size.strip())
-    if not found or not int(found[1]) or (found[2] is not None and not int(found[2])):
-        raise UsageError(f"--image-size (={asked.image_size!r}) is a number of pixels, or height x width: 224, 224x320")
-    return int(found[1]), int(found[2] or found[1])
+    height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not (1 <= height <= LONGEST and 1 <= width <= LONGEST):
+        rule = f"is a number of pixels from 1 to {LONGEST:,}, or height x width: 224, 224x320"
+        raise UsageError(f"--image-size (={asked.image_size!r}) {rule}")
+    return height, width
 
 
 def _names(given: str) -> list[str]:
@@ -159,8 +165,16 @@ def _built(name: str, asked: Inspect) -> nn.Module:
         "in_channels": asked.in_channels or told.get("in_channels"),
         "image_size": size[0] if size is not None and size[0] == size[1] else told.get("image_size"),
     }
-    with torch.device("cpu" if asked.measure else "meta"):
-        return build(told.get("name", name), **sizes, seed=0 if asked.measure else None, **told.get("options", {}))
+    call = functools.partial(build, told.get("name", name), **sizes, **told.get("options", {}))
+    if asked.measure:
+        return call(seed=0)
+    try:
+        with torch.device("meta"):
+            return call()
+    except RuntimeError:
+        if not is_reference(name):
+            raise
+        return call()  # it reads numbers while it is built, such as those of a torch.linspace: that takes memory
 
 
 def _told(name: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,8 @@ from fovea.cost.running import forward_on_meta, image_batch, shapes_only
 from fovea.errors import FoveaError
 
 AROUND = 64  # pixels by which a side is changed at most
-SECONDS = 1.0  # for trying; the message says which sizes it came to
+STARTING = 50  # operations in whose time a trial begins and ends
+OPERATIONS = 20_000  # that all trials run together, about a second; the message says which sizes they came to
 POOLINGS = (nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd)
 
 
@@ -68,17 +68,20 @@ def nearest(module: nn.Module, in_channels: int, image_size: tuple[int, int]) ->
     """
     middle = sum(image_size) // 2
     reach = AROUND + abs(image_size[0] - image_size[1]) // 2
-    deadline = time.monotonic() + SECONDS
     fitting: dict[bool, int] = {}  # by whether they are above
     tried: list[int] = []
+    operations = 0
     for side in _outward(middle, reach):
-        if len(fitting) == 2 or time.monotonic() > deadline:
+        if len(fitting) == 2 or operations >= OPERATIONS:
             break
         if (side > middle) in fitting or (side, side) == image_size:
             continue
         tried.append(side)
-        if refusal(module, in_channels, (side, side)) is None:
+        trace = refusal(module, in_channels, (side, side))
+        if trace is None:
             fitting[side > middle] = side
+        else:
+            operations += STARTING + len(trace.operations)
     return sorted(fitting.values()), tried
 
 
