@@ -3,8 +3,8 @@
     pip install '.[peers]'
     python benchmarks/inspector_speed.py --repeats 5
 
-Ours does more than either: receptive fields, memory with liveness, and a row for every operation. Each peer is called as
-its documentation has it, on the same real network, one thread, after imports and one round that warms up. The extra
+Ours does more than either: receptive fields, memory with liveness, and a row for every operation. Each peer is called
+as its documentation has it, on the same real network, one thread, after imports and one round that warms up. The extra
 memory of ours is measured apart, in a process of its own: the peak of resident memory above that before the call.
 """
 

@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from fovea.architectures.catalogue import build, facts, list_architectures
 from fovea.cost.count import parameters
 from fovea.cost.recorder import Recorder
-from fovea.cost.rows import rows_of, total
+from fovea.cost.rows import rows_of
 from fovea.cost.running import forward_on_meta, image_batch, without_fast_paths
 from fovea.cost.step import Setting, training_step
+from fovea.cost.summing import total
 
 COMPARABLE = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")  # fvcore's names
 ATTENTION = "fvcore knows no scaled_dot_product_attention: the two products of each attention are missing"

@@ -8,9 +8,10 @@ from torch import nn
 
 import fovea
 from fovea.cost import calibration as calibrations
-from fovea.cost.calibration import calibrated, calibration, probes
+from fovea.cost.calibration import calibrated, calibration
 from fovea.cost.measuring import Workout
 from fovea.cost.prices import Ceilings, Prices
+from fovea.cost.probes import probes
 from fovea.cost.report import inspect, timed
 from fovea.cost.step import Setting
 from fovea.cost.timing import expected, measured

@@ -18,7 +18,7 @@ Form = Literal["png", "svg"]
 TOGETHER = re.compile(
     r"\b([2-9]|\d\d) (nets|networks|models)\b|ensemble"
 )  # several networks vote: not one's own figure
-VIEWS = re.compile(r"\d\d.?crop|multi|dense|average")  # one network looks several times
+VIEWS = re.compile(r"\b(10|144)[ -]crops?|multi|dense|average")  # one network looks several times
 
 
 def drawing(network: nn.Module, report: Report, form: Form) -> bytes:

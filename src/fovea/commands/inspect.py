@@ -119,6 +119,8 @@ def _check(asked: Inspect) -> None:
         raise UsageError(f"--html (={asked.html!r}) writes a page: give a name that ends with .html")
     if asked.picture and len(asked.networks) > 1:
         raise UsageError("--picture draws one network: name one, or draw them one by one")
+    if (asked.precision != "float32" or asked.channels_last) and not asked.time and not asked.measure:
+        raise UsageError("--precision and --channels-last are about times: give --time, or --measure, with them")
     if asked.sort in ("bound", "estimate", "measured") and not asked.time and not asked.measure:
         raise UsageError(f"--sort {asked.sort} orders by time: give --time, or --measure, with it")
     for name in ("in_channels", "num_classes", "batch_size"):

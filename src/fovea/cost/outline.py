@@ -8,38 +8,19 @@ dropout are part of the layer before them.
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from fovea.cost.count import stages_of
-from fovea.cost.recorder import Recorder, Trace, tensors_in
-from fovea.cost.rows import Row, grouped, rows_of
-from fovea.cost.running import forward_on_meta, image_batch
-from fovea.pictures.network import Block, Box, Stage
+from fovea.cost.graph import JOINS, Node, graph, joined
+from fovea.cost.rows import Row
+from fovea.pictures.blocks import Block, Box, Stage
 
-FROM = "_fovea_made_by"  # where a tensor carries the nodes that it comes from
-QUIET = re.compile("norm|constant_pad|relu|silu|sigmoid|swish|tanh|gelu|elu|dropout|flatten|identity|softmax|permute")
-JOINS = {"add": "add", "cat": "concat", "mul": "multiply"}
 GATE = "squeeze-excitation"
-
-
-@dataclass(eq=False)
-class Node:
-    """A layer or an operation of the picture: its row, and the nodes whose maps it takes."""
-
-    row: Row
-    inputs: list[Node] = field(default_factory=list)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether it has no box of its own."""
-        name = self.row.kind.lower()
-        return len(self.inputs) <= 1 and (QUIET.search(name) is not None or name in JOINS)
 
 
 def outline(network: nn.Module, *, in_channels: int, image_size: tuple[int, int]) -> list[Stage]:
@@ -54,7 +35,7 @@ def outline(network: nn.Module, *, in_channels: int, image_size: tuple[int, int]
         ShapeError: the images do not fit.
         ModelError: the network cannot run without numbers.
     """
-    nodes = [node for node in _graph(network, in_channels, image_size) if node.row.shape]
+    nodes = [node for node in graph(network, in_channels, image_size) if node.row.shape]
     parts = _by_stage(nodes, network)
     return list(_drawn_once(Stage(name, found[-1].row.shape, tuple(_blocks(found, nodes))) for name, found in parts))
 
@@ -67,50 +48,6 @@ def _drawn_once(stages: Iterable[Stage]) -> Iterator[Stage]:
             yield from found
         else:
             yield replace(found[-1], name=f"{found[0].name} … {found[-1].name}")
-
-
-def _graph(network: nn.Module, in_channels: int, image_size: tuple[int, int]) -> list[Node]:
-    """The nodes in the order in which they run, without the quiet ones."""
-    recorder = Recorder()
-    sources: list[list[int]] = []  # for each operation the operations that its inputs come from
-
-    def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
-        output = function(*args, **kwargs)
-        sources.append(list(dict.fromkeys(place for tensor in tensors_in(args) for place in getattr(tensor, FROM, ()))))
-        for tensor in tensors_in(output):
-            setattr(tensor, FROM, [len(sources) - 1])
-        return output, 0.0
-
-    recorder.run = run
-    forward_on_meta(network, image_batch(in_channels, image_size), recorder)
-    return _without_quiet(_nodes(recorder.trace, network, sources))
-
-
-def _nodes(trace: Trace, network: nn.Module, sources: list[list[int]]) -> list[Node]:
-    """A node for every row that runs, with the nodes that its inputs come from."""
-    places = {id(operation): place for place, operation in enumerate(trace.operations)}
-    rows = [row for row in rows_of(trace, network) if row.runs and row.kind != "Parameter"]
-    nodes: list[Node] = []
-    of: dict[int, Any] = {}  # operation: the node it belongs to; a view stands for what it looks at
-    for row, (_, operations) in zip(rows, grouped(trace), strict=True):
-        nodes.append(Node(row))
-        of |= {places[id(operation)]: [nodes[-1]] for operation in operations}
-    for place, given in enumerate(sources):
-        before = list(dict.fromkeys(node for source in given for node in of[source]))
-        [node] = of.get(place, [None])
-        if node is None:
-            of[place] = before
-        else:
-            node.inputs += [each for each in before if each is not node and each not in node.inputs]
-    return nodes
-
-
-def _without_quiet(nodes: Sequence[Node]) -> list[Node]:
-    kept: dict[int, list[Node]] = {}  # what stands for a node: itself, or where it is quiet its inputs
-    for node in nodes:
-        node.inputs = list(dict.fromkeys(each for given in node.inputs for each in kept[id(given)]))
-        kept[id(node)] = node.inputs if node.quiet else [node]
-    return [node for node in nodes if not node.quiet]
 
 
 def _by_stage(nodes: Sequence[Node], network: nn.Module) -> list[tuple[str, list[Node]]]:
@@ -154,7 +91,7 @@ def _blocks(stage: list[Node], nodes: Sequence[Node]) -> list[Block]:
             continue
         if chain:
             blocks, chain = [*blocks, Block((tuple(chain),), "")], []
-        blocks.append(Block(tuple(lanes), JOINS.get(part[-1].row.kind, "")))
+        blocks.append(Block(tuple(lanes), joined(part[-1])))
     if chain:
         blocks.append(Block((tuple(chain),), ""))
     return list(_repeated(blocks))

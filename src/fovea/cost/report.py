@@ -14,9 +14,10 @@ from fovea.cost.fitting import advice
 from fovea.cost.liveness import Liveness
 from fovea.cost.memory import Optimiser, TrainingMemory, machine_memory, training_memory
 from fovea.cost.recorder import Recorder, Trace
-from fovea.cost.rows import WORK, Depth, Row, at_depth, rows_of, total, work_done
+from fovea.cost.rows import WORK, Row, rows_of
 from fovea.cost.running import dtype_of, forward_on_meta, image_batch
 from fovea.cost.step import Precision, Setting
+from fovea.cost.summing import Depth, at_depth, total, work_done
 from fovea.cost.timing import Time, expected, measured, with_times
 from fovea.errors import ShapeError, UsageError
 
@@ -125,13 +126,13 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain values for `json.dumps`."""
-        from fovea.cost.table import plain
+        from fovea.cost.plain import plain
 
         return plain(self)
 
     def as_csv(self) -> str:
         """The rows, with a line of heads."""
-        from fovea.cost.table import comma_separated
+        from fovea.cost.plain import comma_separated
 
         return comma_separated(self)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
@@ -12,15 +12,12 @@ from torch import nn
 from fovea.cost.receptive_field import Field
 from fovea.cost.recorder import Call, Operation, Spec, Trace
 
-Depth = Literal["stages", "blocks", "layers"]
-OPENED = ("features", "head", "classifier", "stages", "layers", "blocks", "encoder")  # whose children are the stages
 QUIET = ("view", "creation")  # kinds that get no row of their own between layers
 Work = Literal["convolution", "fully connected", "other products", "the rest"]
 WORK: tuple[Work, ...] = ("convolution", "fully connected", "other products", "the rest")
 DENSE = ("addmm", "mm", "linear")  # products with weights; the others are those of attention
 Sides = tuple[int, ...]
 TIMES = ("bound", "estimate", "measured", "step_bound", "step_estimate", "step_measured")
-ADDED = ("elements", "bytes", "weights", "biases", "macs", "moved", "fixed", "products", *TIMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,39 +113,6 @@ def grouped(trace: Trace) -> list[tuple[Call | None, list[Operation]]]:
         if isinstance(call.module, nn.modules.dropout._DropoutNd) and owner_of(call) is call:
             found.setdefault(id(call), (call.at - 0.5, call, []))
     return [(owner, operations) for _, owner, operations in sorted(found.values(), key=lambda each: each[0])]
-
-
-def at_depth(rows: Sequence[Row], depth: Depth) -> list[Row]:
-    """The rows summed up by block or stage; layers are what they are.
-
-    Shape, receptive field and stride are those of the last layer.
-    """
-    if depth == "layers":
-        return list(rows)
-    together: dict[str, list[Row]] = {}
-    for row in rows:
-        together.setdefault(_stage(row.path, 1 if depth == "stages" else 2), []).append(row)
-    return [_summed(path, found) for path, found in together.items()]
-
-
-def work_done(rows: Iterable[Row]) -> dict[str, tuple[int, int]]:
-    """Parameters and multiply-adds of layers by the sort of work that they are for."""
-    found: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        products: Work = "other products"
-        for work, parameters, macs in (
-            (row.work, row.parameters, row.macs - row.products),
-            (products, 0, row.products),
-        ):
-            before = found.get(work, (0, 0))
-            found[work] = (before[0] + parameters, before[1] + macs)
-    return found
-
-
-def total(rows: Iterable[Row], column: str) -> Any:
-    """The sum of a column; None where no row has it."""
-    values = [value for row in rows if (value := getattr(row, column)) is not None]
-    return sum(values) if values else None
 
 
 def owner_of(call: Call) -> Call | None:
@@ -309,32 +273,3 @@ def _window(main: Operation, operations: Sequence[Operation]) -> dict[str, Any]:
 def _pair(value: Any) -> Sides:
     sides = (value,) if isinstance(value, int) else tuple(value)
     return sides * 2 if len(sides) == 1 else sides
-
-
-def _stage(path: str, levels: int) -> str:
-    parts = path.split(".")
-    return ".".join(parts[: levels + (parts[0] in OPENED)])
-
-
-def _only_window(rows: Sequence[Row]) -> dict[str, Any]:
-    """The window of the one layer that has one; none where several have."""
-    having = [row for row in rows if row.kernel is not None]
-    names = ("kernel", "stride", "padding", "dilation", "groups")
-    return {name: getattr(having[0], name) if len(having) == 1 else None for name in names}
-
-
-def _summed(path: str, rows: Sequence[Row]) -> Row:
-    if len(rows) == 1 and rows[0].path == path:
-        return rows[0]
-    last = next((row for row in reversed(rows) if row.shape), rows[-1])
-    kinds = {row.kind for row in rows}
-    return replace(
-        last,
-        path=path,
-        kind=kinds.pop() if len(kinds) == 1 else f"{len(rows)} layers",
-        **_only_window(rows),
-        **{column: total(rows, column) for column in ADDED},
-        nth=0,
-        runs=any(row.runs for row in rows),
-        layers=len(rows),
-    )

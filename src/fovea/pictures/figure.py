@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,7 +121,7 @@ def svg(figure: Figure) -> bytes:
     import matplotlib
 
     into = io.BytesIO()
-    fixed = {"svg.fonttype": "none", "svg.hashsalt": "fovea"}
+    fixed: Any = {"svg.fonttype": "none", "svg.hashsalt": "fovea"}
     with house_style(), matplotlib.rc_context(fixed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING)
         figure.savefig(into, format="svg", bbox_inches="tight", pad_inches=0.12, metadata={"Date": None})
