@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
         "architectures",  # the published figures, as values to recount
         "errors",
         "files",  # the calibration of a machine, which is kept
+        "layers",  # a module run without its weights
         "pictures",  # what a network is drawn from: blocks and stages, as values
     },
     "data": {"errors", "files", "randomness"},

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fovea.cost.operations import name_of
 from fovea.cost.receptive_field import of_image
 from fovea.cost.recorder import FIELD, Recorder
 from fovea.errors import FoveaError, ModelError, ShapeError
+from fovea.layers.weightless import call_weightless, named_tensors, weightless
 
 LIKE_THE_FIRST = {"relu", "silu", "sigmoid", "gelu", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu"}
 LIKE_BOTH = {"add", "mul"}
@@ -28,19 +28,6 @@ def image_batch(in_channels: int, image_size: int | tuple[int, int], batch_size:
 def dtype_of(network: nn.Module) -> torch.dtype:
     """What the network computes with: the type of its first floating-point parameter; float32 where it has none."""
     return next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
-
-
-def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, by one name for each place where a module holds one; tied ones stand in several places.
-
-    For `functional_call` without its own tying, which does not give its weights back to a module with two names.
-    """
-    found: dict[str, Tensor] = {}
-    for path, module in network.named_modules():
-        own = {"recurse": False, "remove_duplicate": False}
-        for name, tensor in (*module.named_parameters(**own), *module.named_buffers(**own)):
-            found[f"{path}.{name}" if path else name] = tensor
-    return found
 
 
 def forward_on_meta(
@@ -58,18 +45,16 @@ def forward_on_meta(
         ShapeError: the images do not fit; says in which layer, and what came in.
         ModelError: the module cannot run without numbers.
     """
-    tensors = tensors_of(network)
-    empty = {id(each): torch.empty_like(each, device="meta") for each in tensors.values() if not each.is_meta}
-    weightless = {name: empty[id(tensor)] for name, tensor in tensors.items() if id(tensor) in empty}
+    standing_in = weightless(network)
     images = images.to(dtype_of(network))
     if there is not None:
-        there([images, *(tensors | weightless).values()])
+        there([images, *(named_tensors(network) | standing_in).values()])
     if recorder.fields:
         setattr(images, FIELD, of_image(images.dim()))
     if recorder.run is None:
         recorder.run = shapes_only
     with evaluating(network), torch.no_grad(), without_fast_paths(), recorder.watching(network), explained(recorder):
-        return functional_call(network, weightless, (images,), tie_weights=False) if weightless else network(images)
+        return call_weightless(network, standing_in, images)
 
 
 def shapes_only(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:

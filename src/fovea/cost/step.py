@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from fovea.cost.liveness import Liveness
 from fovea.cost.recorder import Recorder, Trace
-from fovea.cost.running import dtype_of, evaluating, explained, image_batch, tensors_of, without_fast_paths
+from fovea.cost.running import dtype_of, evaluating, explained, image_batch, without_fast_paths
+from fovea.layers.weightless import named_tensors
 
 Precision = Literal["float32", "bf16"]
 Size = int | tuple[int, int]
@@ -132,7 +133,7 @@ def _mode(setting: Setting) -> tuple[AbstractContextManager[Any], dict[str, Any]
 
 
 def _weightless(network: nn.Module, setting: Setting, how: dict[str, Any]) -> dict[str, Tensor]:
-    tensors = tensors_of(network)
+    tensors = named_tensors(network)
     empty: dict[int, Tensor] = {}
     for tensor in tensors.values():
         made = torch.empty(tensor.shape, dtype=tensor.dtype, **how)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fovea.errors import ShapeError
+from fovea.layers.weightless import call_weightless, weightless
 
 Steps = Sequence[tuple[str, nn.Module]]  # the network's stages and its head's modules in order, with their names
 
@@ -23,10 +23,8 @@ def shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
         RuntimeError: the shape does not fit the module; torch says why.
         NotImplementedError: the module gives no tensor, or cannot run without memory.
     """
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    weightless = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     with _evaluating(module), torch.no_grad():
-        output = functional_call(module, weightless, (torch.empty(1, *shape, device="meta"),))
+        output = call_weightless(module, weightless(module), torch.empty(1, *shape, device="meta"))
     if not isinstance(output, Tensor):
         raise NotImplementedError(f"{type(module).__name__} gives no tensor")
     return tuple(output.shape[1:])
