@@ -107,4 +107,4 @@ def test_branches_of_any_module_are_found():
     found = outline(Branching(), in_channels=3, image_size=(16, 16))
     assert [stage.name for stage in found] == ["stem", "left, right", "classifier"]
     joins = [(block.join, words(block)) for stage in found for block in stage.blocks if len(block.lanes) > 1]
-    assert joins == [("add", [[], ["1×1, 4", "3×3, 4", "concat"]])]
+    assert joins == [("add", [[], ["1×1, 4 | 3×3, 4"]])]

@@ -11,7 +11,7 @@ from fovea.cost import calibration as calibrations
 from fovea.cost.calibration import calibrated, calibration
 from fovea.cost.measuring import Workout
 from fovea.cost.prices import Ceilings, Prices
-from fovea.cost.probes import probes
+from fovea.cost.probes import LARGEST, probes
 from fovea.cost.report import inspect, timed
 from fovea.cost.step import Setting
 from fovea.cost.timing import expected, measured
@@ -54,6 +54,7 @@ def test_the_probes_are_always_the_same_and_cover_every_form():
     convolutions = [module for probe in probes() for module in probe.network.modules() if isinstance(module, nn.Conv2d)]
     assert {1, 3, 5, 11} <= {module.kernel_size[0] for module in convolutions}
     assert {1, 2, 4} == {module.stride[0] for module in convolutions}
+    assert all(probe.in_channels * probe.side**2 * probe.batch <= LARGEST for probe in probes())
     depthwise = [module for module in convolutions if module.groups == module.in_channels > 1]
     assert len(depthwise) > 50
 

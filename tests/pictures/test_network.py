@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from fovea.errors import UsageError
-from fovea.pictures.blocks import Block, Box, Stage, extent_of
+from fovea.pictures.blocks import Block, Box, Stage
 from fovea.pictures.network import draw, network
 
 CONV, POOL = Box("conv", "3×3, 64", "convolution", (64, 56, 56)), Box("pool", "max 2×2 /2", "pooling", (64, 28, 28))
@@ -75,13 +75,6 @@ def test_many_stages_wrap_into_rows_of_about_the_same_length():
     few, many = (draw(stages, title="t", input_shape=(3, 9, 9)).get_size_inches() for stages in (STAGES, STAGES * 6))
     assert many[0] < 19
     assert many[1] > 2 * few[1]
-
-
-def test_maps_are_drawn_to_scale_by_square_roots():
-    deep, side, _ = extent_of((64, 56, 56))
-    deeper, longer, _ = extent_of((256, 224, 224))
-    assert deeper / deep == pytest.approx(2)
-    assert longer / side == pytest.approx(2)
 
 
 def test_a_network_without_stages_is_refused():

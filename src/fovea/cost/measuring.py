@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fovea.cost.recorder import Operation, Recorder
 from fovea.cost.running import evaluating, image_batch
@@ -20,17 +20,30 @@ REPEATS = 3
 
 
 class Workout:
-    """A network with images and an optimiser, ready to take steps; a copy, so that the network stays as it is."""
+    """A network with images and an optimiser, ready to take steps; a copy, so that the network stays as it is.
 
-    def __init__(self, network: nn.Module, setting: Setting, *, optimiser: str = "sgd") -> None:
+    Args:
+        network: With weights.
+        setting: How it is trained.
+        optimiser: "sgd" with momentum, or "adam".
+        noise: Random numbers to make the images of, at least as many; drawn where None.
+
+    Raises:
+        ModelError: the network has no weights.
+    """
+
+    def __init__(
+        self, network: nn.Module, setting: Setting, *, optimiser: str = "sgd", noise: Tensor | None = None
+    ) -> None:
         if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
             raise ModelError("a network without weights cannot be measured: build it off the meta device")
         form = torch.channels_last if setting.channels_last else torch.contiguous_format
         self.network = copy.deepcopy(network).to(memory_format=form)
         self.setting = setting
         shape = image_batch(setting.in_channels, setting.image_size, setting.batch_size).shape
-        draws = torch.Generator().manual_seed(0)
-        self.images = torch.randn(shape, generator=draws).contiguous(memory_format=form)
+        if noise is None:
+            noise = torch.randn(shape.numel(), generator=torch.Generator().manual_seed(0))
+        self.images = noise[: shape.numel()].view(shape).contiguous(memory_format=form)
         self.labels = torch.zeros(setting.batch_size, dtype=torch.int64)
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser: torch.optim.Optimizer | None = None

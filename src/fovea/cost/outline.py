@@ -185,17 +185,21 @@ def _connected(nodes: list[Node], inside: set[int]) -> list[list[Node]]:
 
 
 def _boxes(nodes: Sequence[Node]) -> Iterator[Box]:
-    """A box for each node; squeeze-excitation, which ends in a product, as one."""
-    held: list[Box] = []
+    """A box for each node; squeeze-excitation, which ends in a product, as one, and so what forks inside a lane."""
+    held: list[tuple[Node, Box]] = []
     for node in nodes:
         if node.row.kind == "mul":
-            kept = [box for box in held if not _is_gate(box)]
-            yield from kept
+            yield from (box for _, box in held if not _is_gate(box))
             yield Box(GATE, GATE, "attention", node.row.shape)
             held = []
             continue
-        held.append(_box(node.row))
-    yield from held
+        box = _box(node.row)
+        forked = [each for other, each in held if other in node.inputs]
+        if node.row.kind == "cat" and len(forked) == len(node.inputs):
+            held = [each for each in held if each[1] not in forked]
+            box = replace(forked[0], text=" | ".join(each.text for each in forked), shape=node.row.shape)
+        held.append((node, box))
+    yield from (box for _, box in held)
 
 
 def _is_gate(box: Box) -> bool:

@@ -1,50 +1,20 @@
-"""The parts of a network's picture: layers as boxes, blocks of lanes side by side, feature maps as solids to scale.
-
-All lengths are inches.
-"""
+"""What a network is drawn from, as values: stages of blocks of lanes of boxes; where they are many, fewer of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar, get_args
 
-from fovea.pictures.figure import GREY, INK, fit, width
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from fovea.errors import UsageError
 
 Kind = Literal["convolution", "depthwise", "linear", "pooling", "normalisation", "activation", "attention", "other"]
-
-
 Join = Literal["", "concat", "add", "multiply"]
-
-
-COLORS: dict[Kind, str] = {
-    "convolution": "#0072B2",
-    "depthwise": "#56B4E9",
-    "linear": "#D55E00",
-    "pooling": "#E69F00",
-    "normalisation": "#bdbdbd",
-    "activation": "#F0E442",
-    "attention": "#CC79A7",
-    "other": "#009E73",
-}
-
-
-SMALL, NAMES = 6.5, 8.0  # points of the text in a box, and of a stage's name
-BOX, GAP = 0.23, 0.1  # inches: height of a box, and between boxes
-TALLEST, DEEPEST = 1.15, 0.85  # inches of a map of 256 pixels, and of 2,048 channels
-DARK = ("convolution", "linear", "other")  # kinds whose text is white
-
-
-LANE = 0.14  # inches between lanes
-
-
-LONGEST = 1.9  # inches of a box's text, at most
-
-
-SLANT = 0.4  # how a map's depth is drawn: to the right, and this much upwards
+LEFT_OUT = "left out"  # the name of what stands for layers that are not drawn
+MOST, LONGEST_COLUMN = 1200, 70  # boxes of a picture, and below each other, that are still looked at
+FEWER = ((60, 20), (60, 12), (40, 8), (24, 6), (12, 4), (6, 4))  # stages, and parts of anything inside one
+MOST_LANES = 16  # side by side, in any picture
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -90,136 +60,84 @@ class Stage:
     blocks: tuple[Block, ...] = ()
 
 
-class Column(NamedTuple):
-    """A stage with the room it takes: its left edge, its width, the depth of its blocks, in inches."""
+def check(stages: Sequence[Stage], input_shape: Sequence[int]) -> None:
+    """Refuse what cannot be drawn.
 
-    stage: Stage
-    left: float
-    width: float
-    blocks: float
-
-
-def wide_of(block: Block) -> float:
-    """The width of a block with its frame and its factor."""
-    inner = sum(_lane_width(lane) for lane in block.lanes) + LANE * (len(block.lanes) - 1)
-    framed = len(block.lanes) > 1 or block.repeat > 1
-    return inner + (2 * GAP if framed else 0) + (width(f"×{block.repeat}", NAMES) + 0.06 if block.repeat > 1 else 0)
-
-
-def depth_of(block: Block) -> float:
-    """How far a block reaches down."""
-    longest = max(len(lane) for lane in block.lanes)
-    framed = len(block.lanes) > 1 or block.repeat > 1
-    return longest * (BOX + GAP) - GAP + (BOX if block.join else 0) + (2 * GAP if framed else 0)
-
-
-def _lane_width(lane: Sequence[Box]) -> float:
-    return max((box.towers * (min(width(box.text, SMALL), LONGEST) + 0.14) for box in lane), default=0.1)
-
-
-def face_of(shape: Sequence[int]) -> float:
-    """The side of a map in inches, by the square root of its pixels."""
-    return float(TALLEST * (shape[-1] / 256) ** 0.5) if len(shape) == 3 else 0.07
-
-
-def extent_of(shape: Sequence[int]) -> tuple[float, float, float]:
-    """In inches: how far the depth goes to the right, the height of the face, how far the depth goes up."""
-    deep = float(DEEPEST * (shape[0] / 2048) ** 0.5)
-    return deep, face_of(shape), deep * SLANT
-
-
-def draw_map(axes: Axes, column: Column, ground: float) -> None:
-    """The map as a solid, its face and its depth to scale; in two halves where the stage's layers are split."""
-    from matplotlib.patches import Polygon
-
-    deep, face, up = extent_of(column.stage.shape)
-    left = column.left + (column.width - face - deep) / 2
-    towers = max((box.towers for block in column.stage.blocks for lane in block.lanes for box in lane), default=1)
-    for tower in reversed(range(towers)):
-        begin, part = tower / towers, 1 / towers - (0.08 if towers > 1 else 0)
-        x, y = left + begin * deep, ground + begin * up
-        dx, dy = part * deep, part * up
-        sides = (
-            ([(x, y), (x + face, y), (x + face, y + face), (x, y + face)], "#cfe3f1"),
-            ([(x, y + face), (x + face, y + face), (x + face + dx, y + face + dy), (x + dx, y + face + dy)], "#e4eff7"),
-            ([(x + face, y), (x + face, y + face), (x + face + dx, y + face + dy), (x + face + dx, y + dy)], "#a9cbe3"),
-        )
-        for corners, color in sides:
-            axes.add_patch(Polygon(corners, facecolor=color, edgecolor="#5d87a6", linewidth=0.6, joinstyle="round"))
-
-
-def draw_block(axes: Axes, block: Block, middle: float, top: float) -> None:
-    """The block around a middle, downwards from its top."""
-    framed = len(block.lanes) > 1 or block.repeat > 1
-    whole, deep = wide_of(block), depth_of(block)
-    left = middle - whole / 2
-    factor = width(f"×{block.repeat}", NAMES) + 0.06 if block.repeat > 1 else 0
-    if framed:
-        _frame(axes, (left, top - deep), (whole - factor, deep))
-    if factor:
-        axes.text(left + whole, top - deep / 2, f"×{block.repeat}", ha="right", va="center", fontsize=NAMES)
-    inside = top - GAP if framed else top
-    longest = max(len(lane) for lane in block.lanes)
-    bottom = inside - (longest * (BOX + GAP) - GAP)
-    x = left + (GAP if framed else 0)
-    middles = []
-    for lane in block.lanes:
-        wide = _lane_width(lane)
-        middles.append(x + wide / 2)
-        _draw_lane(axes, lane, (x + wide / 2, wide), (inside, bottom), bool(block.join))
-        x += wide + LANE
-    if block.join:
-        for height in (inside + GAP / 2, bottom - BOX * 0.3):
-            axes.plot([middles[0], middles[-1]], [height, height], color=GREY, linewidth=0.8, zorder=1)
-        text = {"add": "+", "concat": "concatenate", "multiply": "×"}[block.join]
-        axes.text(
-            left + (whole - factor) / 2, bottom - BOX * 0.72, text, ha="center", va="center", fontsize=SMALL + 0.5
-        )
-
-
-def _draw_lane(
-    axes: Axes, lane: Sequence[Box], across: tuple[float, float], between: tuple[float, float], joined: bool
-) -> None:
-    """The boxes of a lane from its top; lines lead to them and down to where the lanes meet."""
-    middle, wide = across
-    top, bottom = between
-    if joined:
-        axes.plot([middle, middle], [top + GAP / 2, bottom - BOX * 0.3], color=GREY, linewidth=0.8, zorder=1)
-    elif len(lane) > 1:
-        axes.plot([middle, middle], [top, top - len(lane) * (BOX + GAP) + GAP], color=GREY, linewidth=0.8, zorder=1)
-    for place, box in enumerate(lane):
-        _draw_box(axes, box, (middle - wide / 2, top - place * (BOX + GAP) - BOX), wide)
-
-
-def _draw_box(axes: Axes, box: Box, corner: tuple[float, float], wide: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    color = "white" if box.kind in DARK else INK
-    text = fit(box.text, LONGEST, SMALL)
-    part = wide / box.towers
-    for tower in range(box.towers):
-        middle = (corner[0] + (tower + 0.5) * part, corner[1] + BOX / 2)
-        axes.text(*middle, text, ha="center", va="center_baseline", fontsize=SMALL, color=color)
-        axes.add_patch(
-            Rectangle(
-                (corner[0] + tower * part, corner[1]),
-                part,
-                BOX,
-                facecolor=COLORS[box.kind],
-                edgecolor="white",
-                linewidth=0.9,
+    Raises:
+        UsageError: there is no stage, a shape without or with empty sides, or a block that says nothing drawable.
+    """
+    if not stages:
+        raise UsageError("there is no stage to draw; a network wants at least one")
+    for name, shape in (("the image", input_shape), *((stage.name, stage.shape) for stage in stages)):
+        if not shape or min(shape) < 1:
+            raise UsageError(
+                f"shape of {name} (={tuple(shape)}) must be channels, height, width or units, each 1 or more"
             )
-        )
+    for stage in stages:
+        for block in stage.blocks:
+            _check_block(stage.name, block)
 
 
-def _frame(axes: Axes, corner: tuple[float, float], size: tuple[float, float]) -> None:
-    from matplotlib.patches import Rectangle
+def _check_block(stage: str, block: Block) -> None:
+    if not block.lanes:
+        raise UsageError(f"a block of {stage} has no lanes; it wants at least one, empty for the identity")
+    if block.repeat < 1:
+        raise UsageError(f"repeat of a block of {stage} (={block.repeat}) must be 1 or more")
+    if block.join not in get_args(Join):
+        raise UsageError(f"join of a block of {stage} (={block.join!r}) must be one of {', '.join(get_args(Join)[1:])}")
+    for box in (box for lane in block.lanes for box in lane):
+        if box.kind not in get_args(Kind):
+            raise UsageError(f"kind of {box.name} (={box.kind!r}) must be one of {', '.join(get_args(Kind))}")
+        if box.towers not in (1, 2):
+            raise UsageError(f"towers of {box.name} (={box.towers}) must be 1 or 2")
 
-    axes.add_patch(Rectangle(corner, *size, facecolor="#f6f6f6", edgecolor="#c8c8c8", linewidth=0.6, zorder=0))
+
+def readable(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages as they are, or where they are too many to look at, with the middle of what is long left out."""
+    shown = [_with_fewer(stage, lambda lanes: _fewer(lanes, MOST_LANES, _lane)) for stage in stages]
+    for most, inside in FEWER:
+        tallest = max(sum(max(map(len, block.lanes)) for block in stage.blocks) for stage in shown)
+        boxes = sum(len(lane) for stage in shown for block in stage.blocks for lane in block.lanes)
+        if boxes <= MOST and tallest <= LONGEST_COLUMN and len(shown) <= FEWER[0][0]:
+            break
+        shown = [_shortened(stage, inside) for stage in _fewer(stages, most, _stage)]
+    return shown
 
 
-def draw_arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float]) -> None:
-    """From one place to another."""
-    axes.annotate(
-        "", end, begin, arrowprops={"arrowstyle": "-|>", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
-    )
+def _shortened(stage: Stage, most: int) -> Stage:
+    """A stage with at most so many blocks, of at most so many lanes, of at most so many boxes."""
+    blocks = tuple(_fewer(stage.blocks, most, _block))
+    stage = replace(stage, blocks=blocks)
+    return _with_fewer(stage, lambda lanes: [tuple(_fewer(lane, most, _box)) for lane in _fewer(lanes, most, _lane)])
+
+
+def _with_fewer(stage: Stage, fewer: Callable[[Sequence[tuple[Box, ...]]], list[tuple[Box, ...]]]) -> Stage:
+    return replace(stage, blocks=tuple(replace(block, lanes=tuple(fewer(block.lanes))) for block in stage.blocks))
+
+
+def _fewer(parts: Sequence[Part], most: int, stand_in: Callable[[Sequence[Part]], Part]) -> list[Part]:
+    """The first and the last parts, and between them one that stands for all others."""
+    if len(parts) <= most:
+        return list(parts)
+    first, last = most // 2, (most - 1) // 2
+    return [*parts[:first], stand_in(parts[first : len(parts) - last]), *parts[len(parts) - last :]]
+
+
+def _left_out(count: int, what: str) -> Box:
+    return Box(LEFT_OUT, f"… {count:,} more {what} …", "other", ())
+
+
+def _box(boxes: Sequence[Box]) -> Box:
+    return _left_out(len(boxes), "layers")
+
+
+def _lane(lanes: Sequence[tuple[Box, ...]]) -> tuple[Box, ...]:
+    return (_left_out(len(lanes), "lanes"),)
+
+
+def _block(blocks: Sequence[Block]) -> Block:
+    return Block(((_left_out(sum(block.repeat for block in blocks), "blocks"),),))
+
+
+def _stage(stages: Sequence[Stage]) -> Stage:
+    return Stage(f"… {len(stages):,} more stages …", stages[-1].shape)
