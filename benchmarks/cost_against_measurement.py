@@ -2,6 +2,7 @@
 
     python benchmarks/cost_against_measurement.py                 the networks and batches of docs/results.md
     python benchmarks/cost_against_measurement.py lenet5:64 resnet18:8
+    python benchmarks/cost_against_measurement.py --ways          memory alone, in the other ways of training
 
 Memory: the peak of live tensor bytes by the profiler's allocation events, weights, buffers, images and the optimiser's
 state included; resident memory stands beside it and is not judged. Time: the fastest of five steps, forward,
@@ -18,13 +19,23 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 NETWORKS = ("lenet5", "alexnet", "vgg11", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "efficientnet_b0")
 BATCHES = {"lenet5": (64, 256), "alexnet": (8, 32), "vgg11": (4, 8), "resnet18": (8, 32)}
 USUAL = (4, 16)
+WAYS = ("lenet5:64", "alexnet:8", "resnet18:8", "mobilenet_v2:8", "densenet121:4", "googlenet:4")
 DEPTHWISE = ("mobilenet_v2", "efficientnet_b0")
+OTHER_WAYS: tuple[tuple[Any, Any, bool, bool], ...] = (  # optimiser, precision, channels last, checkpointing
+    ("adam", "float32", False, False),
+    ("sgd", "float32", True, False),
+    ("sgd", "float32", False, True),
+    ("sgd", "bf16", False, False),
+    ("sgd", "bf16", True, False),
+    ("sgd", "bf16", True, True),
+)
 STEPS = 5
 MB = 1e6
 
@@ -33,11 +44,15 @@ def main() -> None:
     """Measure each network in a process of its own, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help="NAME:BATCH")
+    parser.add_argument("--ways", action="store_true", help="memory: Adam, bf16, channels last, checkpointing")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         name, _, batch = asked.networks[0].partition(":")
         print(json.dumps(compared(name, int(batch))))
+        return
+    if asked.ways:
+        ways(asked.networks or WAYS)
         return
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command fovea has it
     given = asked.networks or [f"{name}:{batch}" for name in NETWORKS for batch in BATCHES.get(name, USUAL)]
@@ -109,6 +124,42 @@ def resident_peak() -> int:
     """The most of this process that lay in memory; not getrusage's, which starts from its parent's."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
+
+
+def ways(networks: Sequence[str]) -> None:
+    """Predicted and measured memory of each network in the ways of training that the main table leaves out."""
+    import fovea
+    from fovea.cost.measuring import Workout
+    from fovea.cost.memory import blocks_of, training_memory
+    from fovea.cost.step import Setting, checkpointed
+
+    heads = (
+        "network | batch | optimiser | precision | memory format | checkpointing | predicted MB | measured MB | error"
+    )
+    print(f"| {heads} |\n|---|---:|---|---|---|---|{'---:|' * 3}")
+    errors = []
+    for each in networks:
+        name, _, batch = each.partition(":")
+        network = fovea.create(name, seed=0)
+        told = network.architecture
+        for optimiser, precision, last, again in OTHER_WAYS:
+            setting = Setting(
+                in_channels=told.in_channels,
+                image_size=told.image_size,
+                batch_size=int(batch),
+                precision=precision,
+                channels_last=last,
+                checkpointing=again,
+            )
+            [memory] = training_memory(network, setting, [optimiser])
+            workout = Workout(network, setting, optimiser=optimiser)
+            with checkpointed(blocks_of(workout.network) if again else ()):
+                measured = measured_memory(workout)
+            errors.append(memory.peak / measured - 1)
+            how = f"{optimiser} | {precision} | {'channels last' if last else ''} | {'yes' if again else ''}"
+            sizes = f"{memory.peak / MB:.1f} | {measured / MB:.1f} | {errors[-1]:+.1%}"
+            print(f"| {name} | {batch} | {how} | {sizes} |", flush=True)
+    print(f"\nmedian error {statistics.median(map(abs, errors)):.1%}, largest {max(map(abs, errors)):.1%}")
 
 
 def measured_memory(workout: Any) -> int:

@@ -121,7 +121,7 @@ def _first(draw: tuple[float, ...]) -> Probe:
 
 
 def _linear(draw: tuple[float, ...]) -> Probe:
-    inputs, units = int(64 * 2 ** (8.7 * draw[0])), int(8 * 2 ** (9 * draw[1]))
+    inputs, units = int(64 * 2 ** (8.7 * draw[0] ** 0.5)), int(8 * 2 ** (9 * draw[1] ** 0.5))  # more large than small
     batch = int(2 ** (8 * draw[2]))
     layers = nn.Sequential(_Entry(inputs), nn.Flatten(), nn.Linear(inputs, units), nn.ReLU(), nn.Dropout())
     return Probe(layers, inputs, 1, batch)

@@ -82,7 +82,7 @@ def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.M
         liveness.ignore([*tensors.values(), images, labels])
         whole = _Whole(network, recorder, setting.precision)
         named = {f"network.{name}": tensor for name, tensor in tensors.items()}
-        recomputing = _checkpointed(blocks) if setting.checkpointing else nullcontext()
+        recomputing = checkpointed(blocks) if setting.checkpointing else nullcontext()
         in_training = nullcontext() if network.training else evaluating(network, training=True)
         with in_training, recomputing, without_fast_paths(), recorder.watching(network), explained(recorder):
             functional_call(whole, named, (images, labels), tie_weights=False)
@@ -149,7 +149,7 @@ def _laid_out(tensor: Tensor, setting: Setting) -> Tensor:
 
 
 @contextmanager
-def _checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
+def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
     """Let each block forget what it computes, and compute it again; their own forward returns afterwards."""
     own = [block.__dict__.get("forward") for block in blocks]
     for block in blocks:
