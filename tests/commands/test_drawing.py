@@ -58,6 +58,8 @@ def test_a_networks_own_figure_stands_for_it_not_an_ensembles():
         (["lenet5", "vgg16", "--picture", "net.svg"], "draws one network"),
         (["lenet5", "--html", "page.txt"], "ends with .html"),
         (["lenet5", "--all"], "takes no names"),
+        (["--all", "--html", "page.html"], "not with --html"),
+        (["vgg1*", "--picture", "net.svg"], "draws one network, not"),
         (["lenet5", "--precision", "bf16"], "give --time"),
         (["lenet5", "--sort", "estimate"], "give --time"),
     ],

@@ -16,6 +16,7 @@ import torch
 import fovea as package
 from fovea.architectures.catalogue import facts, list_architectures
 from fovea.commands.inspect import size_in_bytes
+from fovea.commands.main import main
 from fovea.cost.comparison import side_by_side, totals_as_csv
 from fovea.cost.memory import machine_memory
 from fovea.errors import UsageError
@@ -320,3 +321,17 @@ def test_a_terminal_gets_what_fits_and_a_pipe_everything(tmp_path):
     assert max(map(len, seen)) <= 80
     assert any(line.startswith("left out for this terminal: ") for line in seen)
     assert any("416,520" in line for line in seen)
+
+
+def test_calibrating_is_announced_and_times_are_printed(tmp_path, monkeypatch, capsys):
+    from fovea.cost import calibration as calibrations
+
+    monkeypatch.setenv("FOVEA_CACHE", str(tmp_path))
+    short = calibrations.calibrated(precision="float32", channels_last=False, budget=1.0)
+    monkeypatch.setattr(calibrations, "calibrated", lambda **_: short)
+    for announced in (True, False):
+        assert main(["inspect", "lenet5", "--time", "--measure", "--batch-size", "4", "--sort", "measured"]) == 0
+        said = capsys.readouterr()
+        assert ("calibrating" in said.err) == announced
+        assert "bound ms" in said.out
+        assert "measured" in said.out

@@ -86,6 +86,10 @@ def run(arguments: list[str]) -> int:
     if asked.all:
         return _all(asked)
     names = list(dict.fromkeys(name for given in asked.networks for name in _names(given)))
+    if asked.picture and len(names) > 1:
+        raise UsageError(f"--picture draws one network, not {len(names)}: name one, or draw them one by one")
+    if asked.time or asked.measure:
+        _announce(asked)
     found = [(_built(name, asked), name) for name in names]
     reports = [_report(network, name, asked) for network, name in found]
     print(_written(reports, asked), end="" if asked.csv else "\n")
@@ -117,8 +121,9 @@ def _check(asked: Inspect) -> None:
         raise UsageError(f"--picture (={asked.picture!r}) draws an SVG or a PNG: give a name that ends so")
     if asked.html and not asked.html.lower().endswith((".html", ".htm")):
         raise UsageError(f"--html (={asked.html!r}) writes a page: give a name that ends with .html")
-    if asked.picture and len(asked.networks) > 1:
-        raise UsageError("--picture draws one network: name one, or draw them one by one")
+    alone = [name for name in ("html", "csv", "memory", "time", "measure") if asked.all and getattr(asked, name)]
+    if alone:
+        raise UsageError(f"--all goes with --picture and --json alone, not with --{alone[0]}")
     if (asked.precision != "float32" or asked.channels_last) and not asked.time and not asked.measure:
         raise UsageError("--precision and --channels-last are about times: give --time, or --measure, with them")
     if asked.sort in ("bound", "estimate", "measured") and not asked.time and not asked.measure:
@@ -141,6 +146,14 @@ def _image_size(asked: Inspect) -> tuple[int, int] | None:
         rule = f"is a number of pixels from 1 to {LONGEST:,}, or height x width: 224, 224x320"
         raise UsageError(f"--image-size (={asked.image_size!r}) {rule}")
     return height, width
+
+
+def _announce(asked: Inspect) -> None:
+    """Say what is about to take a minute."""
+    from fovea.cost.calibration import BUDGET, hardware, kept_at
+
+    if not kept_at(precision=asked.precision, channels_last=asked.channels_last).is_file():
+        print(f"calibrating {hardware()}: once, for {BUDGET:.0f} seconds; other programs disturb it", file=sys.stderr)
 
 
 def _names(given: str) -> list[str]:

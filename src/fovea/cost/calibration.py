@@ -78,10 +78,7 @@ def calibration(*, precision: Precision, channels_last: bool, folder: Path | Non
     Raises:
         MachineError: it cannot be kept there.
     """
-    machine = hardware()
-    key = f"{precision}{'-channels-last' if channels_last else ''}"
-    name = hashlib.sha256(json.dumps([FORM, machine, key]).encode()).hexdigest()[:12]
-    path = (folder or cache_folder()) / f"calibration-{key}-{name}.json"
+    machine, path = hardware(), kept_at(precision=precision, channels_last=channels_last, folder=folder)
     if path.is_file():
         with contextlib.suppress(ValueError, KeyError, TypeError, ModelError):  # one that is damaged is made anew
             return _read(path)
@@ -89,6 +86,13 @@ def calibration(*, precision: Precision, channels_last: bool, folder: Path | Non
     made = Calibration(machine, datetime.date.today().isoformat(), ceilings, tuple(samples))
     write_json(path, {"machine": machine, "date": made.date, "ceilings": asdict(ceilings), "samples": samples})
     return made
+
+
+def kept_at(*, precision: Precision, channels_last: bool, folder: Path | None = None) -> Path:
+    """The file that this machine's calibration is kept in, or will be; the arguments are those of `calibration`."""
+    key = f"{precision}{'-channels-last' if channels_last else ''}"
+    name = hashlib.sha256(json.dumps([FORM, hardware(), key]).encode()).hexdigest()[:12]
+    return (folder or cache_folder()) / f"calibration-{key}-{name}.json"
 
 
 def cache_folder() -> Path:
