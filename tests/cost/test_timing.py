@@ -13,7 +13,7 @@ from fovea.cost.measuring import Workout
 from fovea.cost.prices import Ceilings, Prices
 from fovea.cost.probes import LARGEST, probes
 from fovea.cost.report import inspect, timed
-from fovea.cost.step import Setting
+from fovea.cost.step import Setting, forward_pass
 from fovea.cost.timing import expected, measured
 from fovea.errors import ModelError
 
@@ -134,3 +134,16 @@ def test_rows_do_not_count_a_time_twice():
 def test_prices_without_samples_fall_back_on_the_base():
     prices = Prices(Ceilings(flops=1e11, bandwidth=((1 << 28, 1e10),), overhead=0.0), [])
     assert prices.price("dense forward", (1.0,), 10**9, 10**6) == pytest.approx(0.02 + 1e-4 + 1e-6)
+
+
+@pytest.mark.parametrize(("precision", "last"), [("bf16", False), ("float32", True), ("bf16", True)])
+def test_other_precisions_and_memory_formats_have_their_own_operations(short, precision, last):
+    setting = Setting(image_size=8, batch_size=4, precision=precision, channels_last=last)
+    ours = network()
+    bound, estimate = expected(ours, setting, short)
+    assert 0 < bound.forward <= estimate.forward < estimate.step
+    forward = forward_pass(ours, setting).operations
+    convolution = next(operation for operation in forward if operation.kind == "convolution")
+    assert convolution.outputs[0].dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    assert convolution.outputs[0].channels_last == last
+    assert not any(parameter.is_meta for parameter in ours.parameters())

@@ -75,9 +75,7 @@ def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.M
     recorder = Recorder(after=liveness.after)
     with mode:
         tensors = _weightless(network, setting, how)
-        shape = setting.in_channels, setting.image_size, setting.batch_size
-        images = image_batch(*shape, dtype=dtype_of(network), **how)
-        images = _laid_out(images, setting)
+        images = _images(network, setting, how)
         labels = torch.empty(setting.batch_size, dtype=torch.int64, **how)
         liveness.ignore([*tensors.values(), images, labels])
         whole = _Whole(network, recorder, setting.precision)
@@ -96,6 +94,23 @@ def training_step(network: nn.Module, setting: Setting, *, blocks: Sequence[nn.M
     return Step(recorder.trace, liveness, frozenset(gradients), held, each)
 
 
+def forward_pass(network: nn.Module, setting: Setting) -> Trace:
+    """A forward pass of one batch in evaluation mode, in the precision and memory format of training.
+
+    Raises:
+        ShapeError: the images do not fit.
+        ModelError: the network cannot run without numbers.
+    """
+    mode, how = _mode(setting)
+    recorder = Recorder()
+    with mode, evaluating(network), torch.no_grad(), without_fast_paths():
+        tensors = _weightless(network, setting, how)
+        images = _images(network, setting, how)
+        with _autocast(setting.precision), recorder.watching(network), explained(recorder):
+            functional_call(network, tensors, (images,), tie_weights=False)
+    return recorder.trace
+
+
 class _Whole(nn.Module):
     """Forward and backward as one module, so that its weights can be replaced for both."""
 
@@ -105,7 +120,7 @@ class _Whole(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> None:
         self.recorder.phase = "forward"
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+        with _autocast(self.precision):
             loss = loss_of(self.network(images), labels)
         self.recorder.phase = "backward"
         if loss.requires_grad:
@@ -141,6 +156,15 @@ def _weightless(network: nn.Module, setting: Setting, how: dict[str, Any]) -> di
             made = nn.Parameter(_laid_out(made, setting), requires_grad=tensor.requires_grad)
         empty[id(tensor)] = made
     return {name: empty[id(tensor)] for name, tensor in tensors.items()}
+
+
+def _images(network: nn.Module, setting: Setting, how: dict[str, Any]) -> Tensor:
+    shape = setting.in_channels, setting.image_size, setting.batch_size
+    return _laid_out(image_batch(*shape, dtype=dtype_of(network), **how), setting)
+
+
+def _autocast(precision: Precision) -> AbstractContextManager[Any]:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
 
 def _laid_out(tensor: Tensor, setting: Setting) -> Tensor:

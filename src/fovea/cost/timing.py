@@ -16,10 +16,9 @@ from torch import nn
 from fovea.cost.calibration import Calibration
 from fovea.cost.measuring import Workout
 from fovea.cost.prices import Prices
-from fovea.cost.recorder import Call, Operation, Recorder, Trace
+from fovea.cost.recorder import Call, Operation
 from fovea.cost.rows import Row, owner_of
-from fovea.cost.running import forward_on_meta, image_batch
-from fovea.cost.step import Setting, training_step
+from fovea.cost.step import Setting, forward_pass, training_step
 
 Seconds = Callable[[Operation], float]
 Place = tuple[str, int]  # a layer's path, and which run of it
@@ -49,7 +48,7 @@ class Time:
 def expected(network: nn.Module, setting: Setting, calibration: Calibration) -> tuple[Time, Time]:
     """The bound and the estimate, without running the network; for SGD with momentum."""
     prices = calibration.prices
-    trace = _forward(network, setting)
+    trace = forward_pass(network, setting)
     step = training_step(network, setting).trace
     learning = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     found = []
@@ -87,12 +86,6 @@ def with_times(rows: Sequence[Row], times: dict[str, Time]) -> list[Row]:
     return found
 
 
-def _forward(network: nn.Module, setting: Setting) -> Trace:
-    recorder = Recorder()
-    forward_on_meta(network, image_batch(setting.in_channels, setting.image_size, setting.batch_size), recorder)
-    return recorder.trace
-
-
 def _time(forward: Iterable[Operation], step: Iterable[Operation], seconds: Seconds, update: float) -> Time:
     step = list(step)
     rows: dict[Place, tuple[float, float]] = {}
@@ -115,7 +108,6 @@ def _add(rows: dict[Place, tuple[float, float]], operation: Operation, forward: 
 
 
 def _price_of_update(prices: Prices, parameters: int) -> float:
-
     count = 12 * parameters  # weights, gradients, momentum
     return prices.price("movement/_fused_sgd_", (math.log2(max(count, 1)),), 0, count)
 
