@@ -5,8 +5,8 @@
     python benchmarks/cost_against_measurement.py --ways          memory alone, in the other ways of training
 
 Memory: the peak of live tensor bytes by the profiler's allocation events, weights, buffers, images and the optimiser's
-state included; resident memory stands beside it and is not judged. Time: the fastest of five steps, forward,
-backward and update, SGD with momentum, float32. Each network runs in a process of its own. Prints a table and the
+state included; resident memory stands beside it and is not judged. Time: the fastest of at least five
+steps (forward, backward, update by SGD with momentum, float32) and forward passes in evaluation. Each network runs in a process of its own. Prints a table and the
 median errors.
 """
 
@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ OTHER_WAYS: tuple[tuple[Any, Any, bool, bool], ...] = (  # optimiser, precision,
     ("sgd", "bf16", True, False),
     ("sgd", "bf16", True, True),
 )
-STEPS = 5
+TIMED = ("step", "forward")
+RUNS, LONG_ENOUGH = 5, 0.5  # seconds
 MB = 1e6
 
 
@@ -71,9 +72,10 @@ def main() -> None:
         found.append(json.loads(done.stdout.splitlines()[-1]))
         print(line(found[-1]), flush=True)
     for title, chosen in (("convolution-bound", False), ("depthwise", True)):
-        errors = [abs(f["estimate"] / f["step"] - 1) for f in found if (f["name"] in DEPTHWISE) == chosen]
-        if errors:
-            print(f"\n{title}: median error of the time {statistics.median(errors):.1%}, largest {max(errors):.1%}")
+        for what in TIMED:
+            errors = [abs(error(f, what)) for f in found if (f["name"] in DEPTHWISE) == chosen]
+            if errors:
+                print(f"\n{title}, {what}: median error {statistics.median(errors):.1%}, largest {max(errors):.1%}")
     errors = [abs(f["predicted"] / f["measured"] - 1) for f in found]
     print(f"\nmemory: median error {statistics.median(errors):.1%}, largest {max(errors):.1%}")
 
@@ -81,9 +83,14 @@ def main() -> None:
 def line(f: dict[str, Any]) -> str:
     """A row of the table."""
     memory = f"{f['predicted'] / MB:.1f} | {f['measured'] / MB:.1f} | {f['predicted'] / f['measured'] - 1:+.1%}"
-    times = " | ".join(f"{1000 * f[key]:.1f}" for key in ("bound", "estimate", "step"))
-    errors = f"{f['estimate'] / f['step'] - 1:+.1%}"
-    return f"| {f['name']} | {f['batch']} | {memory} | {f['resident'] / MB:.0f} | {times} | {errors} |"
+    step, forward = (" | ".join([*(f"{1000 * t:.1f}" for t in f[of]), f"{error(f, of):+.1%}"]) for of in TIMED)
+    return f"| {f['name']} | {f['batch']} | {memory} | {f['resident'] / MB:.0f} | {step} | {forward} |"
+
+
+def error(f: dict[str, Any], what: str) -> float:
+    """Of the estimate of a step or a forward pass."""
+    _, estimate, measured = f[what]
+    return float(estimate / measured - 1)
 
 
 def compared(name: str, batch: int) -> dict[str, Any]:
@@ -103,21 +110,25 @@ def compared(name: str, batch: int) -> dict[str, Any]:
     workout = Workout(network, setting)
     del network
     measured = measured_memory(workout)
-    seconds = []
-    for _ in range(STEPS):
-        began = time.perf_counter()
-        workout.step()
-        seconds.append(time.perf_counter() - began)
     return {
         "name": name,
         "batch": batch,
         "predicted": memory.peak,
         "measured": measured,
         "resident": resident_peak(),
-        "bound": bound.step,
-        "estimate": estimate.step,
-        "step": min(seconds),
+        "step": (bound.step, estimate.step, fastest(workout.step)),
+        "forward": (bound.forward, estimate.forward, fastest(workout.forward)),
     }
+
+
+def fastest(run: Callable[[], None]) -> float:
+    """The fewest seconds of a run, of at least five runs and half a second."""
+    seconds: list[float] = []
+    while len(seconds) < RUNS or sum(seconds) < LONG_ENOUGH:
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def resident_peak() -> int:

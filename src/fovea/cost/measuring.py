@@ -66,8 +66,10 @@ class Workout:
         if self.optimiser is not None:
             self.optimiser.step()
 
-    def forward(self, _: Recorder | None = None) -> None:
+    def forward(self, recorder: Recorder | None = None) -> None:
         """A forward pass in evaluation mode."""
+        if recorder is not None:
+            recorder.phase = "evaluation"
         with self._autocast(), torch.no_grad(), evaluating(self.network):
             self.network(self.images)
 

@@ -24,6 +24,7 @@ from fovea.cost.recorder import Operation, Spec
 SCALES = (0.7, 1.0, 1.5, 2.0, 3.0, 4.0)  # how far a sample reaches, in doublings of a size; the best is chosen
 NOISE = 0.1  # of a sample's logarithm: a timing is repeated to about 10 %
 SPREAD = 0.5  # of the correction's logarithm
+EVALUATION = " in evaluation"
 FREE: tuple[Kind, ...] = ("view",)  # kinds that cost the framework's overhead alone
 Floats = NDArray[np.float64]
 
@@ -93,13 +94,22 @@ class Prices:
 
     def price(self, family: str, features: Sequence[float], macs: int, count: int) -> float:
         """Seconds of work of a family; where it has no samples, its kind of work stands in."""
-        found = self.families.get(family) or self.families.get(family.partition("/")[0])
+        names = (family, family.removesuffix(EVALUATION), family.partition("/")[0])
+        found = next((self.families[name] for name in names if name in self.families), None)
         seconds = self.base(macs, count) * (found.correction(features) if found else 1.0)
         return max(seconds, self.ceilings.bound(macs, count))
 
 
 def family_of(operation: Operation) -> str:
-    """Operations that are priced together: convolutions by form and direction, the others by kind and name."""
+    """Operations that are priced together: convolutions by form and direction, the others by kind and name.
+
+    A forward pass in evaluation has families of its own: its maps find memory that is used again and again, where
+    training touches new memory for all that it keeps, and its batch normalisation needs no statistics.
+    """
+    return _family_of(operation) + (EVALUATION if operation.phase == "evaluation" else "")
+
+
+def _family_of(operation: Operation) -> str:
     if operation.kind != "convolution":
         return f"{operation.kind}/{operation.name}"
     form = "depthwise" if _is_depthwise(operation) else "dense"

@@ -22,7 +22,7 @@ from fovea.cost.operations import Kind, kind_of, multiply_adds, name_of
 from fovea.cost.receptive_field import UNKNOWN, Field, Window, windowed
 
 FIELD = "_fovea_receptive_field"  # where a tensor carries its field while a module is observed
-Phase = Literal["forward", "backward", "update"]
+Phase = Literal["forward", "backward", "update", "evaluation"]  # the last a forward pass that keeps nothing
 
 
 class Spec(NamedTuple):
@@ -218,7 +218,7 @@ class Recorder(TorchDispatchMode):
 
     def _call(self) -> Call:
         """The layer at work; in the backward pass the one whose operation is differentiated."""
-        if self.phase == "forward":
+        if self.phase in ("forward", "evaluation"):
             call = self.stack[-1]
             # autograd numbers its node just before the operation runs; one without a node must not claim the last one's
             self.nodes.setdefault(torch._C._autograd._get_sequence_nr() - 1, call)

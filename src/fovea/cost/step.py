@@ -103,6 +103,7 @@ def forward_pass(network: nn.Module, setting: Setting) -> Trace:
     """
     mode, how = _mode(setting)
     recorder = Recorder()
+    recorder.phase = "evaluation"
     with mode, evaluating(network), torch.no_grad(), without_fast_paths():
         tensors = _weightless(network, setting, how)
         images = _images(network, setting, how)
