@@ -5,9 +5,9 @@
     python benchmarks/cost_against_measurement.py --ways          memory alone, in the other ways of training
 
 Memory: the peak of live tensor bytes by the profiler's allocation events, weights, buffers, images and the optimiser's
-state included; resident memory stands beside it and is not judged. Time: the fastest of at least five
-steps (forward, backward, update by SGD with momentum, float32) and forward passes in evaluation. Each network runs in a process of its own. Prints a table and the
-median errors.
+state included; resident memory stands beside it and is not judged. Time: the fastest of at least five steps (forward,
+backward, update by SGD with momentum, float32) and forward passes in evaluation. Each network runs in a process of its
+own, one with short steps in five, of which the median counts. Prints a table and the median errors.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ OTHER_WAYS: tuple[tuple[Any, Any, bool, bool], ...] = (  # optimiser, precision,
     ("sgd", "bf16", True, True),
 )
 TIMED = ("step", "forward")
+PROCESSES, SHORT = 5, 0.05  # seconds of a step; one process in four has short steps slower by half, all the time
 RUNS, LONG_ENOUGH = 5, 0.5  # seconds
 MB = 1e6
 
@@ -61,15 +62,12 @@ def main() -> None:
 
     made = calibration(precision="float32", channels_last=False)
     print(f"{hardware()}; calibrated {made.date}\n")
-    heads = (
-        "network | batch | predicted MB | measured MB | error | resident MB | bound ms | estimate ms | step ms | error"
-    )
-    print(f"| {heads} |\n|---{'|---:' * 9}|")
+    heads = "network | batch | predicted MB | measured MB | error | resident MB"
+    times = "bound ms | estimate ms | measured ms | error"
+    print(f"| {heads} | step: {times} | forward: {times} |\n|---{'|---:' * 13}|")
     found = []
     for each in given:
-        command = [sys.executable, __file__, "--one", each]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
+        found.append(in_processes(each))
         print(line(found[-1]), flush=True)
     for title, chosen in (("convolution-bound", False), ("depthwise", True)):
         for what in TIMED:
@@ -78,6 +76,16 @@ def main() -> None:
                 print(f"\n{title}, {what}: median error {statistics.median(errors):.1%}, largest {max(errors):.1%}")
     errors = [abs(f["predicted"] / f["measured"] - 1) for f in found]
     print(f"\nmemory: median error {statistics.median(errors):.1%}, largest {max(errors):.1%}")
+
+
+def in_processes(network: str) -> dict[str, Any]:
+    """What a process of its own finds; where steps are short, the one of five processes with the median step."""
+    found: list[dict[str, Any]] = []
+    while not found or (found[0]["step"][-1] < SHORT and len(found) < PROCESSES):
+        command = [sys.executable, __file__, "--one", network]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    return sorted(found, key=lambda each: each["step"][-1])[len(found) // 2]
 
 
 def line(f: dict[str, Any]) -> str:
