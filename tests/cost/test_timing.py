@@ -147,3 +147,9 @@ def test_other_precisions_and_memory_formats_have_their_own_operations(short, pr
     assert convolution.outputs[0].dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
     assert convolution.outputs[0].channels_last == last
     assert not any(parameter.is_meta for parameter in ours.parameters())
+
+
+def test_a_network_in_another_precision_is_measured_in_it():
+    workout = Workout(network().bfloat16(), SETTING)
+    assert workout.images.dtype == torch.bfloat16
+    assert workout.timed(workout.step) > 0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fovea.cost.recorder import Operation, Recorder
-from fovea.cost.running import evaluating, image_batch
+from fovea.cost.running import dtype_of, evaluating, image_batch
 from fovea.cost.step import Setting, loss_of
 from fovea.errors import ModelError
 
@@ -43,7 +43,7 @@ class Workout:
         shape = image_batch(setting.in_channels, setting.image_size, setting.batch_size).shape
         if noise is None:
             noise = torch.randn(shape.numel(), generator=torch.Generator().manual_seed(0))
-        self.images = noise[: shape.numel()].view(shape).contiguous(memory_format=form)
+        self.images = noise[: shape.numel()].view(shape).to(dtype_of(network), memory_format=form)
         self.labels = torch.zeros(setting.batch_size, dtype=torch.int64)
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser: torch.optim.Optimizer | None = None
