@@ -520,3 +520,12 @@ def test_the_memory_of_training_is_told_with_its_parts(report):
 
 def test_without_training_no_memory_of_training_is_worked_out():
     assert fovea.inspect(small(), image_size=8).training == ()
+
+
+def test_a_mistake_that_mentions_metadata_is_not_taken_for_the_meta_device():
+    class Mistaken(nn.Module):
+        def forward(self, images):
+            raise ValueError(f"the metadata of {len(images)} images is missing")
+
+    with pytest.raises(ShapeError, match="metadata of 1 images"):
+        fovea.inspect(Mistaken(), image_size=8)

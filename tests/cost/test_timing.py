@@ -153,3 +153,8 @@ def test_a_network_in_another_precision_is_measured_in_it():
     workout = Workout(network().bfloat16(), SETTING)
     assert workout.images.dtype == torch.bfloat16
     assert workout.timed(workout.step) > 0
+
+
+def test_a_frozen_network_takes_steps_that_learn_nothing():
+    frozen = network().requires_grad_(False)
+    assert measured(frozen, SETTING).phases["backward"] == 0

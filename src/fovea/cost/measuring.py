@@ -60,7 +60,8 @@ class Workout:
             loss = loss_of(self.network(self.images), self.labels)
         if recorder is not None:
             recorder.phase = "backward"
-        loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
         if recorder is not None:
             recorder.phase = "update"
         if self.optimiser is not None:

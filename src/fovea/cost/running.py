@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from fovea.errors import FoveaError, ModelError, ShapeError
 from fovea.layers.weightless import call_weightless, named_tensors, weightless
 
 LIKE_THE_FIRST = {"relu", "silu", "sigmoid", "gelu", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu"}
+WITHOUT_NUMBERS = re.compile(r"\bmeta\b", re.IGNORECASE)  # torch names the device in what it says of such tensors
 LIKE_BOTH = {"add", "mul"}
 
 
@@ -111,7 +113,7 @@ def explained(recorder: Recorder) -> Iterator[None]:
         layer = f"{call.path} ({kind})" if call.path else kind
         came = " and ".join("×".join(map(str, spec.shape)) for spec in call.inputs)
         said = str(error).strip().partition("\n")[0].rstrip(".")
-        if isinstance(error, NotImplementedError) or "meta" in said:
+        if isinstance(error, NotImplementedError) or WITHOUT_NUMBERS.search(said):
             raise ModelError(
                 f"{layer} cannot run without numbers: {said}; what it does may not depend on the pixels' values"
             ) from error
