@@ -41,7 +41,16 @@ class DataError(FoveaError, ValueError):
 
 
 class UnreadableImage(DataError):
-    """One file, or one array of bytes, that is no image within our limits."""
+    """One file, or one array of bytes, that is no image within our limits.
+
+    Args:
+        message: The whole sentence.
+        reason: The same in a word or three, by which such files are counted: "truncated", "empty".
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ModelError(FoveaError, ValueError):
@@ -89,6 +98,16 @@ class Stopped(FoveaError, RuntimeError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number  # type: ignore[misc]  # the one code that depends on the instance
+
+
+def require(name: str, value: object, holds: bool, rule: str) -> None:
+    """Refuse an option's value outside its range: "epochs (=0) must be 1 or more".
+
+    Raises:
+        UsageError: it does not hold.
+    """
+    if not holds:
+        raise UsageError(f"{name} (={value}) must be {rule}")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fovea import randomness
-from fovea.data.augmentation import augment
+from fovea.data.augmentation.batch import augment
 from fovea.data.options import Augmentation
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Images, Split

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.data import digits, folder, idx
 from fovea.data.names import KNOWN, check_source
 from fovea.data.sets import ArrayImages, Chosen, Data, Images, Split, check_classes
+from fovea.data.sources import digits, folder, idx
 from fovea.data.splits import Fractions, parse_fractions, stratified
 from fovea.errors import DataError
 

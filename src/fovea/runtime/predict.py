@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fovea.data.folder import SUFFIXES
 from fovea.data.pixels import read_image
+from fovea.data.sources.folder import SUFFIXES
 from fovea.errors import DataError, UnreadableImage
 from fovea.runtime.model import BATCH_SIZE, Model, load
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from fovea.data.options import Augmentation
-from fovea.errors import UsageError
+from fovea.errors import UsageError, require
 
 Loss = Literal["cross_entropy", "map"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -56,17 +56,17 @@ class TrainingOptions:
             UsageError: with the value and the range.
         """
         for name in ("epochs", "batch_size"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+            require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
         for name in ("weight_decay", "warmup_epochs", "workers"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+            require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
         for name in ("momentum", "label_smoothing"):
-            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
-        _require("lr", self.lr, 0 < self.lr < float("inf"), "above 0 and finite")
-        _require("nesterov", self.nesterov, not self.nesterov or self.momentum > 0, "off where momentum is 0")
+            require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        require("lr", self.lr, 0 < self.lr < float("inf"), "above 0 and finite")
+        require("nesterov", self.nesterov, not self.nesterov or self.momentum > 0, "off where momentum is 0")
         given = (self.mean is None) == (self.std is None)
-        _require("mean and std", (self.mean, self.std), given, "given together or not at all")
+        require("mean and std", (self.mean, self.std), given, "given together or not at all")
         if self.std is not None:
-            _require("std", self.std, all(s > 0 for s in self.std), "above 0")
+            require("std", self.std, all(s > 0 for s in self.std), "above 0")
 
     def meaning(self) -> dict[str, Any]:
         """The options that decide the result, as JSON: all but the number of workers."""
@@ -88,8 +88,3 @@ def from_json(values: dict[str, Any]) -> TrainingOptions:
         return TrainingOptions(**known)
     except TypeError as error:
         raise UsageError(f"configuration: {error}") from error
-
-
-def _require(name: str, value: object, holds: bool, rule: str) -> None:
-    if not holds:
-        raise UsageError(f"{name} (={value}) must be {rule}")

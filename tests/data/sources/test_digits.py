@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from fovea.data import digits
 from fovea.data.opening import open_data
+from fovea.data.sources import digits
 
 
 def test_grey_levels_are_spread_over_eight_bits_and_can_be_taken_back() -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fovea.data import idx
-from fovea.data.idx import FASHION_MNIST, FILES, MNIST, IdxSet, parse
 from fovea.data.opening import open_data
+from fovea.data.sources.idx import FASHION_MNIST, FILES, MNIST, IdxSet, parse
 from fovea.errors import DataError, MachineError
 
 NAMES = [name for names in FILES.values() for name in names]

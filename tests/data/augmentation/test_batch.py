@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fovea.data.augmentation import augment
+from fovea.data.augmentation.batch import augment
 from fovea.data.options import Augmentation
 from fovea.randomness import key
 

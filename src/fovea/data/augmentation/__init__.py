@@ -1,0 +1,1 @@
+"""How training images are varied; every draw is a function of (seed, epoch, index)."""
