@@ -20,7 +20,8 @@ import torch
 from lightning.fabric import Fabric
 
 import fovea
-from fovea.data.loader import Fitted, TrainingBatches
+from fovea.data.fitted import Fitted
+from fovea.data.loader import TrainingBatches
 from fovea.data.options import Augmentation
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import ArrayImages

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fovea.architectures.catalogue import list_architectures
     from fovea.bundle import Bundle
     from fovea.cost.report import Report, inspect
+    from fovea.data.checking import check
     from fovea.data.opening import open_data
     from fovea.data.preprocessing import Preprocessing
     from fovea.data.sets import Data
@@ -37,6 +38,7 @@ _HOMES = {
     "Run": "fovea.training.train",
     "Scores": "fovea.evaluation.scores",
     "TrainingOptions": "fovea.training.options",
+    "check": "fovea.data.checking",
     "create": "fovea.architectures.catalogue:build",
     "evaluate": "fovea.evaluation.judge",
     "inspect": "fovea.cost.report",
@@ -58,6 +60,7 @@ __all__ = [
     "Run",
     "Scores",
     "TrainingOptions",
+    "check",
     "create",
     "evaluate",
     "inspect",

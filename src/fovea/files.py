@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fovea.errors import MachineError, ModelError
 
@@ -51,6 +52,38 @@ def write_durably(path: Path, content: bytes) -> str:
     return digest
 
 
+@contextlib.contextmanager
+def durable_file(path: Path, *, needed: int) -> Iterator[BinaryIO]:
+    """A file to be written piece by piece that is there whole or not at all: for what does not fit in memory.
+
+    Whoever reads it checks its pieces; what was written is not read back here.
+
+    Args:
+        path: Where it shall lie.
+        needed: How many bytes are coming, so that a full disk is said before the work.
+
+    Raises:
+        MachineError: the disk is full or read-only.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(path.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, MachineError):
+            raise
+        raise machine_error(path, error, needed=needed) from error
+    finally:
+        _remove_quietly(temporary)
+
+
 def write_json(path: Path, value: Any) -> str:
     """Write value as JSON, keys in the order given, with the one durable write; equal values give equal bytes.
 
@@ -89,6 +122,12 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise machine_error(path, error, needed=0) from error
     return path
+
+
+def cache_folder() -> Path:
+    """Where what is costly to find out is kept: FOVEA_CACHE, or the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("FOVEA_CACHE") or Path(home) / "fovea")
 
 
 def sha256(path: Path) -> str:

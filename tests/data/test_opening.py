@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from fovea.data import opening
-from fovea.data.opening import images_of_arrays, open_data
+from fovea.data import arrays
+from fovea.data.arrays import images_of_arrays
+from fovea.data.opening import open_data
 from fovea.errors import DataError, UsageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 6), dtype=np.uint8)
@@ -170,7 +171,7 @@ def test_a_dataset_that_cannot_be_used_is_refused(dataset: Any, sentence: str) -
 
 
 def test_a_dataset_too_large_for_memory_is_refused_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "LARGEST_DATASET", 100)
+    monkeypatch.setattr(arrays, "LARGEST_DATASET", 100)
     dataset = Pairs([(p, 0) for p in PIXELS])
     assert "the Dataset is larger than 0 GiB; give a folder of images instead" in refusal(dataset)
 
@@ -181,9 +182,11 @@ def test_a_dataset_too_large_for_memory_is_refused_while_it_is_read(monkeypatch:
 def test_an_unknown_name_is_a_usage_error_with_the_known_ones(source: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         open_data(source)
-    assert str(caught.value).startswith(
-        f"'{source}' is neither a folder nor a known data set; known are digits, mnist, fashion_mnist.{words}"
+    sentence = str(caught.value)
+    assert sentence.startswith(
+        f"'{source}' is neither a known data set nor a folder or file; known are digits, mnist, "
     )
+    assert words in sentence
     assert caught.value.exit_code == 2
 
 

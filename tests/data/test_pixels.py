@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fovea.data import pixels
+from fovea.data import pixels, reading
 from fovea.data.pixels import decode, read_image
 from fovea.errors import UnreadableImage
 
@@ -536,14 +536,14 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def closed(*_: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("builtins.open", closed)
+        monkeypatch.setattr("os.open", closed)
     assert unread(file).startswith(f"{file}: may not be read (no permission); allow it with chmod")
 
 
 def test_the_size_limit_holds_before_reading(tmp_path: Path) -> None:
     file = tmp_path / "large.bmp"
     with open(file, "wb") as sparse:
-        sparse.truncate(pixels.MAX_BYTES + 1)
+        sparse.truncate(reading.MAX_BYTES + 1)
     tracemalloc.start()
     assert "has 400,000,001 bytes, more than the limit of 400,000,000" in unread(file)
     assert tracemalloc.get_traced_memory()[1] < 1_000_000

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fovea.data import loader, preparing
+from fovea.data import fitted as fitted_module
+from fovea.data import preparing
 from fovea.data.opening import open_data
-from fovea.data.preparing import geometry, prepare
+from fovea.data.preparing import Wanted, geometry, prepare
 from fovea.data.sets import Data
 from fovea.errors import DataError, ShapeError
 
@@ -65,14 +66,14 @@ def test_moments_are_measured_on_the_training_images_alone_and_shared() -> None:
 def test_given_moments_are_taken_and_one_number_stands_for_all_channels() -> None:
     pets = data()
     spec = geometry(pets, image_size=6, in_channels=3)
-    each = prepare(pets, spec, moments=((0.1, 0.2, 0.3), (0.4,)))["test"].preprocessing
+    each = prepare(pets, spec, Wanted(moments=((0.1, 0.2, 0.3), (0.4,))))["test"].preprocessing
     assert (each.mean, each.std) == ((0.1, 0.2, 0.3), (0.4, 0.4, 0.4))
 
 
 def test_another_number_of_moments_than_channels_is_refused() -> None:
     pets = data()
     with pytest.raises(ShapeError) as caught:
-        prepare(pets, geometry(pets, image_size=6, in_channels=3), moments=((0.1, 0.2), (0.4,)))
+        prepare(pets, geometry(pets, image_size=6, in_channels=3), Wanted(moments=((0.1, 0.2), (0.4,))))
     assert str(caught.value) == (
         "mean (0.1, 0.2) and std (0.4, 0.4, 0.4) must have 1 or 3 numbers, as the network's in_channels"
     )
@@ -102,7 +103,7 @@ def test_of_a_split_too_large_for_memory_a_fixed_sample_is_measured(monkeypatch:
     pets = data()
     spec = geometry(pets, image_size=6, in_channels=3)
     whole = prepare(pets, spec)["train"].preprocessing
-    monkeypatch.setattr(loader, "MEMORY_FOR_PIXELS", 10)
+    monkeypatch.setattr(fitted_module, "MEMORY_FOR_PIXELS", 10)
     fitted = prepare(pets, spec)
     assert fitted["train"].packed is None
     assert fitted["train"].preprocessing == whole  # 20 images are fewer than the sample
@@ -115,7 +116,7 @@ def test_of_a_split_too_large_for_memory_a_fixed_sample_is_measured(monkeypatch:
 def test_workers_change_nothing() -> None:
     pets = data()
     spec = geometry(pets, image_size=9, in_channels=1)
-    alone, helped = prepare(pets, spec), prepare(pets, spec, workers=3)
+    alone, helped = prepare(pets, spec), prepare(pets, spec, Wanted(workers=3))
     for name in alone:
         assert alone[name].preprocessing == helped[name].preprocessing
         first, second = alone[name].packed, helped[name].packed

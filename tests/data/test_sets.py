@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fovea.data.indexing import open_index
 from fovea.data.sets import ArrayImages, Chosen, Data, FileImages, Images, Split, check_classes, counts
 from fovea.errors import DataError, UnreadableImage, UsageError
 
@@ -23,7 +24,8 @@ def files(folder: Path, contents: dict[str, bytes]) -> FileImages:
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    return FileImages(folder, tuple(contents))
+    index = open_index(folder)
+    return FileImages(index, np.array([index.paths.index(name) for name in contents]))
 
 
 def png(value: int) -> bytes:

@@ -20,6 +20,7 @@ VERBS = {
         "inspect": "shapes, parameters, multiply-adds, memory, time of a network, layer by layer",
         "verify": "recount what the papers say of their networks",
     },
+    "data": {"check": "examine images: unreadable and odd files, classes, duplicates; what a network will see of them"},
     "train": {"train": "train a network on images; with no arguments LeNet-5 on handwritten digits"},
     "judge": {
         "evaluate": "accuracy of a model, with its interval",
@@ -28,6 +29,7 @@ VERBS = {
 }
 EXAMPLES = """examples:
   fovea train                             LeNet-5 on the digits that come with scikit-learn, in a minute
+  fovea check ./photos                    what is wrong with the images, before an hour is spent on them
   fovea train ./photos                    your own images: photos/<class>/* or photos/{train,val,test}/<class>/*
   fovea train lenet5 mnist                a network by name, a data set by name
   fovea evaluate runs/latest              the run just made, on its test images

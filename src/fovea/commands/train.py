@@ -14,6 +14,8 @@ import tyro
 from fovea.architectures.catalogue import facts, published
 from fovea.architectures.reference import is_reference
 from fovea.commands.parsing import parse
+from fovea.commands.progress import counting
+from fovea.data.augmentation.presets import preset
 from fovea.data.names import KNOWN, check_source
 from fovea.data.options import DataOptions
 from fovea.errors import ModelError, UsageError, suggestion
@@ -31,9 +33,11 @@ class Train:
     net: Annotated[str | None, tyro.conf.Positional] = None
     """A network ('fovea list'), or file.py:Class for one of your own; lenet5 where none is named."""
     data: Annotated[str | None, tyro.conf.Positional] = None
-    """digits, mnist, fashion_mnist, or a folder: <class>/* or {train,val,test}/<class>/*."""
+    """digits, mnist, cifar10, …, a folder <class>/* or {train,val,test}/<class>/*, a .tar, .zip or .csv of one."""
     recipe: str | None = None
     """Where the options start: digits, mnist, lenet5_1998 or photos; what fits network and data where none is named."""
+    augment: str | None = None
+    """Start the augmentation from a preset named by its paper: alexnet, vgg, inception, cifar, randaugment, …"""
     config: Path | None = None
     """Start from the config.json of another run."""
     resume: Path | None = None
@@ -63,7 +67,8 @@ def run(arguments: list[str]) -> int:
     import fovea
     from fovea.randomness import key
 
-    opened = fovea.open_data(data, **dataclasses.asdict(asked.source))
+    with counting("opening files") as progress:
+        opened = fovea.open_data(data, **dataclasses.asdict(asked.source), progress=progress)
     network = fovea.create(
         name,
         num_classes=len(opened.classes),
@@ -95,6 +100,9 @@ def _with_defaults(arguments: list[str]) -> Train:
         net, data = network_and_data(first.net, first.data)
         options = recipe(first.recipe or fitting(net, data))
         base = dataclasses.replace(first, net=net, data=data, training=options, source=DataOptions())
+    if first.augment is not None:
+        varied = dataclasses.replace(base.training, augmentation=preset(first.augment))
+        base = dataclasses.replace(base, training=varied, augment=first.augment)
     again = parse(Train, "train", arguments, default=base)
     if first.net is not None and first.data is None:  # one word: the other half stays as it was
         net, data = network_and_data(first.net, None)
@@ -155,7 +163,12 @@ def _from_file(path: Path) -> Train:
             in_channels=network["in_channels"],
             option=tuple(f"{name}={json.dumps(value)}" for name, value in network.get("options", {}).items()),
             source=DataOptions(
-                split=source["split"], split_seed=source["split_seed"], data_root=Path(root) if root else None
+                split=source["split"],
+                split_seed=source["split_seed"],
+                fold=source.get("fold", ""),
+                fraction=source.get("fraction", 1.0),
+                allow_bad=source.get("allow_bad", 0),
+                data_root=Path(root) if root else None,
             ),
             training=options,
         )

@@ -11,7 +11,6 @@ import datetime
 import hashlib
 import json
 import math
-import os
 import platform
 import time
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from fovea.cost.probes import LARGEST, Probe, probes
 from fovea.cost.recorder import Operation
 from fovea.cost.step import Precision, Setting
 from fovea.errors import ModelError
-from fovea.files import read_json, write_json
+from fovea.files import cache_folder, read_json, write_json
 
 FORM = 2  # of the file; another number makes old ones be measured anew
 FEWEST = 15  # probes that are always taken: one of every form
@@ -94,12 +93,6 @@ def kept_at(*, precision: Precision, channels_last: bool, folder: Path | None = 
     key = f"{precision}{'-channels-last' if channels_last else ''}"
     name = hashlib.sha256(json.dumps([FORM, hardware(), key]).encode()).hexdigest()[:12]
     return (folder or cache_folder()) / f"calibration-{key}-{name}.json"
-
-
-def cache_folder() -> Path:
-    """Where what is costly to find out is kept: FOVEA_CACHE, or the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FOVEA_CACHE") or Path(home) / "fovea")
 
 
 def hardware() -> str:

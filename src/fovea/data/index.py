@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.data.listing import Member
+from fovea.data.reading import printable
 
 SPLITS = ("train", "validation", "test")
 # What is odd about an image and yet no fault; bit i of the column `odd` is ODD[i].
@@ -34,7 +34,8 @@ class Index:
 
     Args:
         name: What people call the set.
-        root: The folder or archive; for arrays, empty.
+        source: What was asked for: a folder, an archive, a table; for arrays, empty.
+        root: What the paths are relative to.
         layout: How it lies, as `Listing.layout`.
         classes: Class names of the training images; `labels` point into `label_names`, not here.
         label_names: Every label that occurs, sorted: a class that only validation has is one of them.
@@ -53,12 +54,13 @@ class Index:
         looks: Perceptual hash, two numbers of 64 bits each, shape (N, 2).
         reasons: Of each row that could not be decoded, in a word or three ("truncated", "empty"), why.
         sentences: Of the same rows, the whole sentence.
-        members: Where each file lies in its archive; empty for a folder.
-        containers: The archives, with their sizes and stamps.
         strays: What else lies there, as `Listing.strays`.
+        members: Where each file lies in its archive, a `listing.Member` a row, shape (N, 4); (0, 4) for a folder.
+        containers: The archives by path, with their sizes and stamps.
     """
 
     name: str
+    source: str
     root: str
     layout: str
     classes: tuple[str, ...]
@@ -80,11 +82,15 @@ class Index:
     reasons: dict[int, str]
     sentences: dict[int, str]
     strays: dict[str, str]
-    members: tuple[Member, ...] = ()
+    members: NDArray[np.int64]
     containers: tuple[tuple[str, int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def digest(self, row: int) -> str:
+        """The SHA-256 of a file's bytes, as hexadecimal."""
+        return bytes(self.digests[row]).hex()
 
     def bad(self) -> NDArray[np.int64]:
         """Rows that cannot be decoded or have no label: the only ones that count as bad."""
@@ -94,3 +100,9 @@ class Index:
     def place(self, row: int) -> str:
         """The path as a user would type it."""
         return str(Path(self.root) / self.paths[row]) if self.root else self.paths[row]
+
+    def why(self, row: int) -> str:
+        """One sentence on a bad row, which names it."""
+        if row in self.sentences:
+            return self.sentences[row]
+        return f"{printable(self.place(row))}: has no label; put it into its class's folder, or remove it"

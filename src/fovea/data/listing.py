@@ -16,7 +16,7 @@ class Member(NamedTuple):
 
     Args:
         container: Which archive, by its place in `Listing.containers`.
-        offset: Where the stored bytes begin (tar), or the member's local header (zip).
+        offset: Where the stored bytes begin.
         stored: How many bytes are stored.
         deflated: Whether they are to be inflated (zip's method 8).
     """

@@ -1,94 +1,50 @@
-"""Fitted pixels in memory or on demand, and batches of them in an order that is a function of (seed, epoch)."""
+"""Batches for training: their order is a function of (seed, epoch), their changes one of (seed, epoch, index)."""
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fovea import randomness
+from fovea.data.ahead import ahead
 from fovea.data.augmentation.batch import augment
+from fovea.data.augmentation.components import Components
+from fovea.data.augmentation.image import varied
+from fovea.data.augmentation.mixing import mix
+from fovea.data.augmentation.values import vary_values
+from fovea.data.fitted import Fitted, stacked
 from fovea.data.options import Augmentation
-from fovea.data.preprocessing import Preprocessing
-from fovea.data.sets import Images, Split
-from fovea.errors import DataError, UnreadableImage
-
-MEMORY_FOR_PIXELS = 2 << 30  # bytes of fitted pixels a split may keep in memory
-NAMED_FAILURES = 10
+from fovea.errors import DataError
 
 
 class Batch(NamedTuple):
-    """One step's images and labels."""
+    """One step's images and labels.
+
+    Args:
+        images: What the network receives.
+        labels: Their classes.
+        partners: The classes of the images mixed in; None where nothing is mixed.
+        shares: How much of an image is its own, from 0 to 1.
+    """
+
+    images: Float[Tensor, "n c s s"]
+    labels: Int[Tensor, "n"]
+    partners: Int[Tensor, "n"] | None = None
+    shares: Float[Tensor, "n"] | None = None
+
+
+class Pixels(NamedTuple):
+    """A batch on its way: fitted pixels, and which images they are."""
 
     pixels: Shaped[Tensor, "n c s s"]
-    labels: Int[Tensor, "n"]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A split whose images are brought to the network's size: packed in memory, or read again each time."""
-
-    images: Images
-    labels: Int[Tensor, "n"]
-    preprocessing: Preprocessing
-    packed: Shaped[Tensor, "n c s s"] | None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def gather(self, indices: NDArray[np.int64]) -> Shaped[Tensor, "b c s s"]:
-        """The fitted pixels of some images, in the order asked for."""
-        if self.packed is not None:
-            return self.packed[torch.from_numpy(indices)]
-        return torch.from_numpy(np.stack([self.preprocessing.fit(self.images[int(i)]) for i in indices]))
-
-
-def fit_split(split: Split, preprocessing: Preprocessing, *, workers: int = 0) -> Fitted:
-    """Bring every image of a split to the network's size, once, and keep it in memory where the budget allows.
-
-    Raises:
-        DataError: images that cannot be read or fitted; the first ones are named, all are counted.
-    """
-    side, channels = preprocessing.image_size, preprocessing.in_channels
-    labels = torch.from_numpy(split.labels)
-    first = _first_readable(split, preprocessing)
-    if len(split) * first.nbytes > MEMORY_FOR_PIXELS:
-        return Fitted(split.images, labels, preprocessing, None)
-    packed = np.empty((len(split), channels, side, side), first.dtype)
-    failures: list[str] = []
-
-    def fit(index: int) -> None:
-        try:
-            packed[index] = preprocessing.fit(split.images[index])
-        except UnreadableImage as error:
-            failures.append(str(error))
-
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        deque(pool.map(fit, range(len(split))), maxlen=0)
-    if failures:
-        named = "\n  ".join(sorted(failures)[:NAMED_FAILURES])
-        more = f"\n  and {len(failures) - NAMED_FAILURES} more" if len(failures) > NAMED_FAILURES else ""
-        raise DataError(
-            f"{len(failures)} of {len(split)} {split.name} images cannot be read; mend or remove them:\n  {named}{more}"
-        )
-    return Fitted(split.images, labels, preprocessing, torch.from_numpy(packed))
-
-
-def _first_readable(split: Split, preprocessing: Preprocessing) -> NDArray[np.generic]:
-    """What tells the size in memory; an unreadable image is named later, with all others."""
-    for index in range(len(split)):
-        with contextlib.suppress(UnreadableImage):
-            return preprocessing.fit(split.images[index])
-    return np.zeros((preprocessing.in_channels, preprocessing.image_size, preprocessing.image_size), np.uint8)
+    indices: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,21 +54,29 @@ class TrainingBatches:
     Order = f(seed, epoch); augmentation = f(seed, epoch, index). What does not fill the last batch of an epoch is left
     out of that epoch; the next one shuffles anew. With several ranks each takes its share of every batch.
 
+    Reading, cropping and what works on pixels is done ahead by threads; what works on whole batches of numbers is done
+    on the device. Pixels that are packed on the device never leave it.
+
     Args:
         fitted: The training split.
         batch_size: Images of one step, over all ranks.
-        seed, augmentation: What the draws depend on.
+        seed: What order and augmentation depend on.
+        augmentation: How images are varied.
+        components: The principal components of the training pixels' colours, where augmentation wants them.
         workers: Threads that prepare batches ahead; 0 prepares them in the loop itself.
         rank, ranks: This process's share.
+        device: Where the batches are wanted.
     """
 
     fitted: Fitted
     batch_size: int
     seed: int
     augmentation: Augmentation
+    components: Components | None = None
     workers: int = 0
     rank: int = 0
     ranks: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
         """Refuse sizes that give no batch, or unequal shares."""
@@ -135,24 +99,24 @@ class TrainingBatches:
             order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.ranks]
             for step in range(start, len(self))
         ]
-        if self.workers == 0:
-            return (self._batch(share, draw_key) for share in shares)
-        return self._ahead(shares, draw_key)
+        made = ahead(lambda share: self._pixels(share, draw_key), shares, self.workers)
+        return (self._finished(each, draw_key) for each in made)
 
-    def _batch(self, indices: NDArray[np.int64], draw_key: int) -> Batch:
-        pixels = augment(self.fitted.gather(indices), indices, self.augmentation, draw_key)
-        return Batch(pixels, self.fitted.labels[torch.from_numpy(indices)])
+    def batch(self, indices: NDArray[np.int64], epoch: int) -> Batch:
+        """These very images as the epoch would show them, whatever batch they lie in."""
+        draw_key = randomness.key(self.seed, "augmentation", epoch)
+        return self._finished(self._pixels(indices, draw_key), draw_key)
 
-    def _ahead(self, shares: list[NDArray[np.int64]], draw_key: int) -> Iterator[Batch]:
-        waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="fovea-loader") as pool:
-            try:
-                for share in shares:
-                    waiting.append(pool.submit(self._batch, share, draw_key))
-                    if len(waiting) > 2 * self.workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+    def _pixels(self, indices: NDArray[np.int64], draw_key: int) -> Pixels:
+        options = self.augmentation
+        if options.crop != "centre" or options.policy != "none" or options.photometric:
+            pixels = stacked(varied(self.fitted, indices, options, draw_key))
+        else:
+            pixels = self.fitted.gather(indices)
+        return Pixels(augment(pixels, indices, options, draw_key), indices)
+
+    def _finished(self, made: Pixels, draw_key: int) -> Batch:
+        images = self.fitted.preprocessing.normalise(made.pixels.to(self.device, non_blocking=True))
+        images = vary_values(images, made.indices, self.augmentation, draw_key, self.components)
+        labels = self.fitted.labels[torch.from_numpy(made.indices)].to(self.device)
+        return Batch(*mix(images, labels, made.indices, self.augmentation, draw_key))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fovea.errors import UsageError, suggestion
 
-KNOWN = ("digits", "mnist", "fashion_mnist")
+KNOWN = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet")
 
 
 def check_source(source: str | Path) -> None:
@@ -17,6 +17,6 @@ def check_source(source: str | Path) -> None:
     """
     if str(source) not in KNOWN and not Path(source).exists():
         raise UsageError(
-            f"{str(source)!r} is neither a folder nor a known data set; known are {', '.join(KNOWN)}."
+            f"{str(source)!r} is neither a known data set nor a folder or file; known are {', '.join(KNOWN)}."
             f"{suggestion(str(source), KNOWN)}"
         )

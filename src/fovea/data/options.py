@@ -10,6 +10,7 @@ from fovea.errors import require
 
 Crop = Literal["centre", "random", "area"]
 Border = Literal["zeros", "reflect"]
+Interpolation = Literal["bilinear", "bicubic"]
 Policy = Literal["none", "randaugment", "trivialaugment", "autoaugment"]
 
 
@@ -82,6 +83,8 @@ class DataOptions:
     """Where the sets known by name lie; else the environment's FOVEA_DATA, else ~/.cache/fovea/data."""
     download: bool = False
     """Fetch a known data set that is not there."""
+    fold: str = ""
+    """Cross-validation: 2/5 validates on the second of five stratified parts and trains on the others."""
     fraction: float = 1.0
     """Train on this share of every class, for a quick trial; validation and test stay whole."""
     allow_bad: int = 0

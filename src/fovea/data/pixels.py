@@ -8,17 +8,14 @@ pixels before decoding. Whatever is wrong leaves here as one `UnreadableImage`. 
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
-import os
 import re
-import stat
 import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +27,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from fovea.data.reading import printable, read_file
 from fovea.errors import UnreadableImage
 
 MAX_PIXELS: Final = 80_000_000
 MAX_SIDE: Final = 65_500  # libjpeg's
-MAX_BYTES: Final = 400_000_000  # MAX_PIXELS of four bytes each, uncompressed, and room for metadata
 MAX_SCANS: Final = 100  # of a progressive JPEG; each costs a pass over all pixels, and few files have more than ten
 MAX_COMPRESSED_CHUNKS: Final = 20  # of a PNG; each may unpack to one mebibyte (Pillow's limit)
 MAX_RUN_LENGTH_PIXELS: Final = 4_000_000  # of a BMP with run lengths, which Pillow unpacks in slow Python
@@ -70,6 +67,30 @@ UPRIGHT: Final = {
 }
 REPAIR: Final = "restore it from its source, or remove it"
 CONVERT: Final = "convert it to JPEG or PNG, or remove it"
+SCALE: Final = "scale it down, or remove it"
+DEPTH: Final = "save it with 8 or 16 bits"
+
+
+class Picture(NamedTuple):
+    """What came through the door.
+
+    Args:
+        pixels: (height, width, 3), RGB, upright, writable.
+        format: What the content is: JPEG, PNG, GIF, BMP, WEBP or TIFF.
+        mode: Pillow's name of the stored pixels: RGB, L, P, CMYK, I;16, …
+        odd: What is unusual and yet taken: any of FRAMES, TURNED, DEEP, TRANSPARENT.
+    """
+
+    pixels: NDArray[np.uint8]
+    format: str
+    mode: str
+    odd: tuple[str, ...]
+
+
+FRAMES: Final = "several frames"
+TURNED: Final = "turned by EXIF"
+DEEP: Final = "16 bits"
+TRANSPARENT: Final = "transparent"
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -79,20 +100,20 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         UnreadableImage: there is no such regular file, it may not be read, it is larger than MAX_BYTES, or `decode`
             refuses what it holds.
     """
-    try:
-        status = path.stat()
-        _check_file(status)
-        with open(path, "rb") as file:
-            content = file.read(status.st_size)
-    except UnreadableImage as refusal:
-        raise UnreadableImage(f"{_printable(str(path))}: {refusal}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UnreadableImage(f"{_printable(str(path))}: {_why_not_read(path, error)}") from error
-    return decode(content, name=str(path))
+    return decode(read_file(path), name=str(path))
 
 
 def decode(content: bytes, *, name: str) -> NDArray[np.uint8]:
     """The picture in the bytes of a JPEG, PNG, GIF, BMP, WEBP or TIFF: (height, width, 3), RGB, upright, writable.
+
+    Raises:
+        UnreadableImage: as `examine`.
+    """
+    return examine(content, name=name).pixels
+
+
+def examine(content: bytes, *, name: str) -> Picture:
+    """The picture in some bytes, and what it was: its pixels are what every command sees.
 
     Of several frames the first. EXIF orientation is applied; corrupt EXIF is passed over. Grey becomes three equal
     channels; transparent pixels lie over white; of 16 bits the upper eight are kept (grey, as Pillow does for RGB);
@@ -108,12 +129,12 @@ def decode(content: bytes, *, name: str) -> NDArray[np.uint8]:
     """
     try:
         with _without_warnings_of_pillow():
-            return _pixels(content)
+            return _picture(content)
     except UnreadableImage as refusal:
-        raise UnreadableImage(f"{_printable(name)}: {refusal}") from refusal.__cause__
+        raise UnreadableImage(f"{printable(name)}: {refusal}", refusal.reason) from refusal.__cause__
 
 
-def _pixels(content: bytes) -> NDArray[np.uint8]:
+def _picture(content: bytes) -> Picture:
     kind = _format(content)
     try:
         if kind == "PNG":
@@ -122,24 +143,38 @@ def _pixels(content: bytes) -> NDArray[np.uint8]:
         _check_size(image)
         if kind == "JPEG" and image.info.get("progressive"):
             _check_scans(content)
+        mode, odd = image.mode, _oddities(image)
         image.load()
         rotation = _rotation(image)
         image_rgb = _to_rgb(image)
-        return np.array(image_rgb if rotation is None else image_rgb.transpose(rotation))
+        return Picture(np.array(image_rgb if rotation is None else image_rgb.transpose(rotation)), kind, mode, odd)
     except UnreadableImage:
         raise
     except Exception as error:  # decoders answer bad bytes with whatever type they happen to meet
-        raise UnreadableImage(_why_not_decoded(kind, content, error)) from error
+        reason, sentence = _why_not_decoded(kind, content, error)
+        raise UnreadableImage(sentence, reason) from error
+
+
+def _oddities(image: ImageFile.ImageFile) -> tuple[str, ...]:
+    """Read before the pixels are, for Pillow turns a TIFF and forgets its tag."""
+    deep = image.mode.startswith("I") or any("16" in str(part) for tile in image.tile for part in tile[3:])
+    found = {
+        TURNED: _rotation(image) is not None,
+        DEEP: deep,
+        TRANSPARENT: image.has_transparency_data,
+        FRAMES: bool(getattr(image, "is_animated", False)),
+    }
+    return tuple(name for name, holds in found.items() if holds)
 
 
 def _format(content: bytes) -> str:
     """The format that the first bytes tell."""
     if not content:
-        raise UnreadableImage(f"is empty (0 bytes); {REPAIR}")
+        raise UnreadableImage(f"is empty (0 bytes); {REPAIR}", "empty")
     found = BEGINNINGS.match(content)
     if found is None or found.lastgroup is None:
         taken = ", ".join(OPENERS)
-        raise UnreadableImage(f"is none of {taken}: it begins with {bytes(content[:8])!r}; {CONVERT}")
+        raise UnreadableImage(f"is none of {taken}: it begins with {bytes(content[:8])!r}; {CONVERT}", "no image")
     return found.lastgroup
 
 
@@ -149,12 +184,14 @@ def _check_png(content: bytes) -> None:
     kind = b""
     while kind != b"IEND":
         if place + 12 > len(content):
-            raise UnreadableImage(f"is truncated: the PNG ends before its end chunk (IEND); {REPAIR}")
+            raise UnreadableImage(f"is truncated: the PNG ends before its end chunk (IEND); {REPAIR}", "truncated")
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 12 + length
         if end > len(content):
             missing = end - len(content)
-            raise UnreadableImage(f"is truncated: its PNG chunk {_chunk(kind)} lacks {missing:,} bytes; {REPAIR}")
+            raise UnreadableImage(
+                f"is truncated: its PNG chunk {_chunk(kind)} lacks {missing:,} bytes; {REPAIR}", "truncated"
+            )
         critical = not kind[0] & 32
         if critical and zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
             raise UnreadableImage(f"is damaged: the checksum of its PNG chunk {_chunk(kind)} is wrong; {REPAIR}")
@@ -162,25 +199,27 @@ def _check_png(content: bytes) -> None:
         place = end
     if compressed > MAX_COMPRESSED_CHUNKS:
         limit = f"more than the limit of {MAX_COMPRESSED_CHUNKS}; save it again without metadata"
-        raise UnreadableImage(f"has {compressed:,} compressed text chunks, {limit}")
+        raise UnreadableImage(f"has {compressed:,} compressed text chunks, {limit}", "too large")
 
 
 def _check_size(image: ImageFile.ImageFile) -> None:
     width, height = image.size
     what = f"has {width:,} x {height:,} = {width * height:,} pixels"
     if max(width, height) > MAX_SIDE:
-        raise UnreadableImage(f"{what}, a side longer than the limit of {MAX_SIDE:,}; scale it down, or remove it")
+        raise UnreadableImage(f"{what}, a side longer than the limit of {MAX_SIDE:,}; {SCALE}", "too large")
     if width * height > MAX_PIXELS:
-        raise UnreadableImage(f"{what}, more than the limit of {MAX_PIXELS:,}; scale it down, or remove it")
+        raise UnreadableImage(f"{what}, more than the limit of {MAX_PIXELS:,}; {SCALE}", "too large")
     if any(tile[0] == "bmp_rle" for tile in image.tile) and width * height > MAX_RUN_LENGTH_PIXELS:
         limit = f"more than the limit of {MAX_RUN_LENGTH_PIXELS:,} for a BMP with run lengths"
-        raise UnreadableImage(f"{what}, {limit}; save it as PNG")
+        raise UnreadableImage(f"{what}, {limit}; save it as PNG", "too large")
 
 
 def _check_scans(content: bytes) -> None:
     scans = content.count(b"\xff\xda")  # a scan's mark: inside compressed data, zero follows every 0xff
     if scans > MAX_SCANS:
-        raise UnreadableImage(f"has {scans:,} progressive scans, more than the limit of {MAX_SCANS}; save it again")
+        raise UnreadableImage(
+            f"has {scans:,} progressive scans, more than the limit of {MAX_SCANS}; save it again", "too large"
+        )
 
 
 def _rotation(image: Image.Image) -> Image.Transpose | None:
@@ -193,7 +232,9 @@ def _rotation(image: Image.Image) -> Image.Transpose | None:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise UnreadableImage("has floating-point pixels, of which no range is known; save it with 8 or 16 bits")
+        raise UnreadableImage(
+            "has floating-point pixels, of which no range is known; save it with 8 or 16 bits", "floating point"
+        )
     if image.mode.startswith("I"):
         image = _upper_eight_bits(image)
     if image.has_transparency_data:
@@ -208,7 +249,9 @@ def _upper_eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if low < 0 or high > 65_535:
-        raise UnreadableImage(f"has grey values from {low:,} to {high:,}, not 0 to 65,535; save it with 8 or 16 bits")
+        raise UnreadableImage(
+            f"has grey values from {low:,} to {high:,}, not 0 to 65,535; save it with 8 or 16 bits", "32 bits"
+        )
     grey = (values >> 8).astype(np.uint8)
     if "transparency" in image.info:
         grey[values == image.info["transparency"]] = 255
@@ -234,44 +277,17 @@ def _without_warnings_of_pillow() -> Iterator[None]:
 IGNORE_PILLOW: Final = ("ignore", None, Warning, re.compile(r"PIL\.(?#of fovea.data.pixels)"), 0)
 
 
-def _check_file(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-        kind = kinds.get(stat.S_IFMT(status.st_mode), "device")
-        raise UnreadableImage(f"is a {kind}, not a regular file; name an image file")
-    if status.st_size > MAX_BYTES:
-        size = f"has {status.st_size:,} bytes, more than the limit of {MAX_BYTES:,}"
-        raise UnreadableImage(f"{size}; save it compressed, or remove it")
-
-
-def _why_not_read(path: Path, error: OSError | ValueError) -> str:
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ENOENT and path.is_symlink():
-        return "is a link to a file that does not exist; restore that file, or remove the link"
-    if number == errno.ENOENT:
-        return "does not exist; check the path"
-    if number == errno.ELOOP:
-        return "is a link that leads back to itself; remove it"
-    if number in (errno.EACCES, errno.EPERM):
-        return "may not be read (no permission); allow it with chmod, or run as the file's owner"
-    return f"cannot be read ({error.strerror if isinstance(error, OSError) else error}); check the path and the disk"
-
-
-def _why_not_decoded(kind: str, content: bytes, error: Exception) -> str:
+def _why_not_decoded(kind: str, content: bytes, error: Exception) -> tuple[str, str]:
+    """The reason in short, and the sentence."""
     if isinstance(error, MemoryError):
-        return f"does not fit in memory as a {kind}; scale it down, or free memory"
-    reason = str(error) or type(error).__name__
-    if reason == "not identified by this driver":
-        reason = "its header has a width or height of zero, or no known kind of pixels"
-    if "truncated" in reason.lower() or (kind in ENDS_EARLY and ENDS_EARLY[kind](content)):
-        return f"is truncated: the {kind} ends before its picture does ({reason}); {REPAIR}"
-    return f"is damaged: it cannot be decoded as {kind} ({reason}); {REPAIR}"
-
-
-def _printable(text: str) -> str:
-    """Names with line breaks or bytes that are no UTF-8, on one line that any terminal prints."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return "too large", f"does not fit in memory as a {kind}; scale it down, or free memory"
+    said = str(error) or type(error).__name__
+    if said == "not identified by this driver":
+        said = "its header has a width or height of zero, or no known kind of pixels"
+    if "truncated" in said.lower() or (kind in ENDS_EARLY and ENDS_EARLY[kind](content)):
+        return "truncated", f"is truncated: the {kind} ends before its picture does ({said}); {REPAIR}"
+    return "damaged", f"is damaged: it cannot be decoded as {kind} ({said}); {REPAIR}"
 
 
 def _chunk(kind: bytes) -> str:
-    return _printable(kind.decode("latin-1"))
+    return printable(kind.decode("latin-1"))

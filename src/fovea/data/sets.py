@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.data.pixels import read_image
-from fovea.errors import DataError, UnreadableImage, UsageError
-
-SPLITS = ("train", "validation", "test")
+from fovea.data.index import SPLITS, Index
+from fovea.data.listing import Member
+from fovea.data.pixels import decode
+from fovea.data.store import Store
+from fovea.errors import DataError, UsageError
 
 
 @runtime_checkable
@@ -63,35 +64,52 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class FileImages:
-    """Images that lie in files below one folder and come through the pixel door."""
+    """Images that lie in files or in an archive, were listed in an index, and come through the pixel door.
 
-    root: Path
-    paths: tuple[str, ...]  # relative to root, with forward slashes
+    Args:
+        index: What was found when the set was listed.
+        rows: Which of its rows, in which order.
+    """
+
+    index: Index
+    rows: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> NDArray[np.generic]:
-        return read_image(self.root / self.paths[index])
+        return decode(self.content(index), name=self.name(index))
+
+    def content(self, index: int) -> bytes:
+        """The file's bytes, not decoded.
+
+        Raises:
+            UnreadableImage: it was there when the set was listed and cannot be read now.
+        """
+        row = int(self.rows[index])
+        member = _member(self.index.members[row].tolist()) if len(self.index.members) else None
+        return self.store.read(self.index.paths[row], member, int(self.index.sizes[row]))
+
+    @cached_property
+    def store(self) -> Store:
+        """What reads the files."""
+        return Store(self.index.root, tuple(path for path, *_ in self.index.containers))
 
     def name(self, index: int) -> str:
         """The path as the user would type it."""
-        return str(self.root / self.paths[index])
+        return self.index.place(int(self.rows[index]))
 
     def fingerprint(self) -> str:
-        """SHA-256 over relative paths and contents: the same set in another place has the same one.
-
-        Raises:
-            UnreadableImage: a file that was there when the set was listed cannot be read now.
-        """
+        """SHA-256 over relative paths and the hashes of contents: the same set in another place has the same one."""
         digest = hashlib.sha256()
-        for path in self.paths:
-            try:
-                content = hashlib.sha256((self.root / path).read_bytes()).hexdigest()
-            except OSError as error:
-                raise UnreadableImage(f"{self.root / path}: cannot be read ({error.strerror})") from error
-            digest.update(f"{path}\0{content}\n".encode(errors="surrogateescape"))
+        for row in self.rows.tolist():
+            digest.update(f"{self.index.paths[row]}\0{self.index.digest(row)}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def _member(row: list[int]) -> Member:
+    container, offset, stored, deflated = row
+    return Member(container, offset, stored, bool(deflated))
 
 
 @dataclass(frozen=True)
@@ -148,6 +166,7 @@ class Data:
         image_size: The side of the images in pixels where all are square and equal, else None.
         padded_below: Images up to this size are padded to the network's size, not enlarged (MNIST in LeNet-5's 32).
         source: The arguments of `open_data` that open it again; None for what only lies in memory.
+        index: What was found when files were listed, bad ones included; None for what lies in memory.
     """
 
     name: str
@@ -159,6 +178,7 @@ class Data:
     image_size: int | None = None
     padded_below: int = 0
     source: dict[str, Any] | None = None
+    index: Index | None = None
 
     def split(self, name: str) -> Split:
         """The split of that name.

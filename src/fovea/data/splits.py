@@ -59,6 +59,50 @@ def stratified(labels: NDArray[np.int64], fractions: Fractions, seed: int) -> li
     return indices
 
 
+def folded(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of every image, from 0: stratified, and each fold as large as the others to within one image.
+
+    Every class is put in an order drawn from the seed, and dealt out; one class goes on where the last one stopped.
+
+    Raises:
+        DataError: fewer images than folds.
+    """
+    if len(labels) < folds:
+        raise DataError(f"{len(labels)} images cannot make {folds} folds; choose fewer with --fold")
+    found = np.empty(len(labels), np.int64)
+    dealt = 0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[randomness.permutation(randomness.key(seed, "fold", int(label)), len(members))]
+        found[members] = (dealt + np.arange(len(members))) % folds
+        dealt += len(members)
+    return found
+
+
+def thinned(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """Sorted indices of the same share of every class, at least one image of each; a smaller share lies in a larger."""
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        order = randomness.permutation(randomness.key(seed, "fraction", int(label)), len(members))
+        kept.append(members[order[: max(1, round(fraction * len(members)))]])
+    return np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """The text "2/5" as (1, 5): the second of five folds, counted from 0.
+
+    Raises:
+        UsageError: not two whole numbers, or out of their range.
+    """
+    fold, slash, folds = text.partition("/")
+    if not (slash and fold.isascii() and fold.isdigit() and folds.isascii() and folds.isdigit()):
+        raise UsageError(f"fold (={text}) must be a fold and their number, such as 2/5")
+    if not 1 <= int(fold) <= int(folds) or int(folds) < 2:
+        raise UsageError(f"fold (={text}) must be from 1/n to n/n, with n of 2 or more")
+    return int(fold) - 1, int(folds)
+
+
 def _shares(sizes: NDArray[np.int64], fraction: float, left: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many of each class: whole numbers that sum to the fraction of all, the largest remainders rounded up.
 

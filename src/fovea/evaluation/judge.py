@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fovea.data.opening import images_of_arrays
+from fovea.data.arrays import images_of_arrays
 from fovea.data.sets import Images, Split
 from fovea.errors import DataError, UsageError, suggestion
 from fovea.evaluation.scores import Scores, score

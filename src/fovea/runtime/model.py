@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
-from fovea.data.loader import Fitted
+from fovea.data.fitted import Fitted
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Images
 from fovea.errors import MachineError, ModelError, UsageError
@@ -60,8 +60,7 @@ def network_logits(network: nn.Module, fitted: Fitted, device: torch.device) -> 
     parts = []
     try:
         with torch.inference_mode():
-            for start in range(0, len(fitted), BATCH_SIZE):
-                pixels = fitted.gather(np.arange(start, min(start + BATCH_SIZE, len(fitted))))
+            for pixels in fitted.batches(BATCH_SIZE):
                 parts.append(network(fitted.preprocessing.normalise(pixels.to(device))).float().cpu())
     finally:
         network.train(was_training)

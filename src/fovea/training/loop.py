@@ -72,14 +72,14 @@ class Loop:
             batches = self.batches.epoch(epoch, start=done)
             for step in range(done, steps):
                 before = time.perf_counter()
-                pixels, labels = self.fabric.to_device(next(batches))
+                batch = self.fabric.to_device(next(batches))
                 waited += time.perf_counter() - before
 
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(progress.step, steps, self.options)
                 torch.manual_seed(randomness.key(self.options.seed, "step", progress.step, self.fabric.global_rank))
-                logits = forward(self.batches.fitted.preprocessing.normalise(pixels))
-                loss = loss_function(logits, labels)
+                logits = forward(batch.images)
+                loss = loss_function(logits, batch)
                 value = loss.item()
                 self._check(value, progress)
                 self.fabric.backward(loss)
@@ -87,9 +87,9 @@ class Loop:
                 optimiser.zero_grad()
 
                 progress.step += 1
-                progress.loss_sum += value * len(labels)
-                progress.correct += int((logits.argmax(dim=1) == labels).sum())
-                progress.seen += len(labels)
+                progress.loss_sum += value * len(batch.labels)
+                progress.correct += int((logits.argmax(dim=1) == batch.labels).sum())
+                progress.seen += len(batch.labels)
                 self.console.step(epoch + 1, step + 1, steps)
                 if self._stopping() and step + 1 < steps:
                     self._save_and_stop(progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from fovea.data.options import Augmentation
+from fovea.data.options import Augmentation, Interpolation
 from fovea.errors import UsageError, require
 
 Loss = Literal["cross_entropy", "map"]
@@ -36,6 +36,14 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     """How much of each label is spread evenly over all classes, from 0 to below 1."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    resize: int = 0
+    """Shorter side of an image in pixels before the centre is cut for the network; 0 is the network's size."""
+    interpolation: Interpolation = "bilinear"
+    """How images are resized."""
+    cache: int = 0
+    """Keep the images decoded on disk with this shorter side (256), so that later epochs decode nothing; 0 does not."""
+    mean_image: bool = False
+    """Subtract the mean of each pixel, as AlexNet did, not of each channel."""
     mean: tuple[float, ...] | None = None
     """Subtracted from pixels scaled to [0, 1], per channel; measured on the training images where none is given."""
     std: tuple[float, ...] | None = None
@@ -57,7 +65,7 @@ class TrainingOptions:
         """
         for name in ("epochs", "batch_size"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        for name in ("weight_decay", "warmup_epochs", "workers"):
+        for name in ("weight_decay", "warmup_epochs", "workers", "resize", "cache"):
             require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
         for name in ("momentum", "label_smoothing"):
             require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
@@ -65,6 +73,10 @@ class TrainingOptions:
         require("nesterov", self.nesterov, not self.nesterov or self.momentum > 0, "off where momentum is 0")
         given = (self.mean is None) == (self.std is None)
         require("mean and std", (self.mean, self.std), given, "given together or not at all")
+        free = self.mean is None or not self.mean_image
+        require("mean_image", self.mean_image, free, "off where mean is given")
+        mixing = self.augmentation.mixup > 0 or self.augmentation.cutmix > 0
+        require("loss", self.loss, not (mixing and self.loss == "map"), "cross_entropy where images are mixed")
         if self.std is not None:
             require("std", self.std, all(s > 0 for s in self.std), "above 0")
 
@@ -79,12 +91,14 @@ def from_json(values: dict[str, Any]) -> TrainingOptions:
     Raises:
         UsageError: a name that is no option, or a value outside its range.
     """
-    known = dict(values)
-    for name in ("mean", "std"):
-        if known.get(name) is not None:
-            known[name] = tuple(known[name])
     try:
-        known["augmentation"] = Augmentation(**known.get("augmentation", {}))
+        known = _with_tuples(values)
+        known["augmentation"] = Augmentation(**_with_tuples(known.get("augmentation", {})))
         return TrainingOptions(**known)
     except TypeError as error:
         raise UsageError(f"configuration: {error}") from error
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
 from fovea import pictures
-from fovea.data.loader import Fitted
+from fovea.data.colour import in_colour
+from fovea.data.fitted import Fitted
 from fovea.data.sets import FileImages, Split
 from fovea.evaluation.metrics import predicted
 from fovea.evaluation.scores import Scores
@@ -48,7 +48,7 @@ def _mistakes(model: Model, split: Split, fitted: Fitted) -> bytes:
     wrong = np.flatnonzero(said.numpy() != split.labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return pictures.mistakes(
-        [rgb(split.images[int(i)]) for i in shown],
+        [in_colour(split.images[int(i)]) for i in shown],
         [split.classes[int(split.labels[i])] for i in shown],
         [split.classes[int(said[i])] for i in shown],
         [float(confidence[i]) for i in shown],
@@ -67,12 +67,3 @@ def _held_out(folder: Path, split: Split) -> None:
         Image.fromarray(np.squeeze(split.images[i])).save(content, "PNG")
         name = split.classes[int(split.labels[i])].replace("/", "_")[:40]  # a file name has at most 255 bytes
         write_durably(folder / f"{split.name}_{i:02}_{name}.png", content.getvalue())
-
-
-def rgb(image: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Any raw image as (height, width, 3) of 8 bits, for a picture; floats are taken as lying in [0, 1]."""
-    planes = image if image.ndim == 3 else image[:, :, None]
-    planes = planes[:, :, :3] if planes.shape[2] >= 3 else np.repeat(planes[:, :, :1], 3, axis=2)
-    if planes.dtype != np.uint8:
-        planes = np.clip(np.asarray(planes, np.float64) * 255, 0, 255).round()
-    return planes.astype(np.uint8)

@@ -21,9 +21,10 @@ import fovea
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
 from fovea.cost.count import measure, parameters
-from fovea.data.loader import Fitted, TrainingBatches
+from fovea.data.fitted import Fitted
+from fovea.data.loader import TrainingBatches
 from fovea.data.opening import open_data
-from fovea.data.preparing import geometry, prepare
+from fovea.data.preparing import Wanted, components, geometry, prepare
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Data, Split
 from fovea.errors import MachineError, ModelError, ShapeError, UsageError
@@ -139,10 +140,22 @@ def _prepare(network: nn.Module, data: Data, options: TrainingOptions) -> dict[s
         raise ModelError(f"{type(network).__name__}: its image size is unknown; give square images of one size")
     first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
     in_channels = getattr(network, "in_channels", first.in_channels if first else data.channels)
-    spec = geometry(data, image_size=image_size, in_channels=in_channels)
+    spec = geometry(
+        data,
+        image_size=image_size,
+        in_channels=in_channels,
+        resize=options.resize,
+        interpolation=options.interpolation,
+    )
     _check_logits(network, spec, data)
-    moments = None if options.mean is None or options.std is None else (options.mean, options.std)
-    return prepare(data, spec, moments=moments, workers=options.workers or os.cpu_count() or 1)
+    wanted = Wanted(
+        augmentation=options.augmentation,
+        moments=None if options.mean is None or options.std is None else (options.mean, options.std),
+        mean_image=options.mean_image,
+        cache=options.cache,
+        workers=options.workers or os.cpu_count() or 1,
+    )
+    return prepare(data, spec, wanted)
 
 
 def _check_logits(network: nn.Module, spec: Preprocessing, data: Data) -> None:
@@ -223,7 +236,9 @@ def _batches(train_split: Fitted, options: TrainingOptions, fabric: Fabric) -> T
         batch_size=options.batch_size,
         seed=options.seed,
         augmentation=options.augmentation,
+        components=components(train_split, options.augmentation),
         workers=options.workers,
+        device=fabric.device,
         rank=fabric.global_rank,
         ranks=fabric.world_size,
     )

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from fovea.data.augmentation import batch
 from fovea.data.augmentation.batch import augment
 from fovea.data.options import Augmentation
-from fovea.randomness import key
+from fovea.errors import UsageError
+from fovea.randomness import key, uniforms
 
 KEY = key(0, "augmentation", 0)
 EVERYTHING = Augmentation(shift=2, rotate=15.0, zoom=0.2, flip=True)
@@ -133,3 +135,99 @@ def test_bytes_are_rounded_and_never_wrap_around() -> None:
     pixels = torch.full((50, 1, 9, 9), 255, dtype=torch.uint8)
     found = augment(pixels, np.arange(50), EVERYTHING, KEY)
     assert (found[:, :, 4, 4] == 255).all()
+
+
+def plainly(pixels: np.ndarray, indices: np.ndarray, options: Augmentation) -> np.ndarray:
+    """Flip and shift, image by image and pixel by pixel."""
+    found = np.zeros_like(pixels)
+    size, reach = pixels.shape[-1], options.shift
+    for place, draws in enumerate(uniforms(KEY, indices, draws=6)):
+        image = pixels[place][:, :, ::-1] if options.flip and draws[0] < 0.5 else pixels[place]
+        down, right = (int(draw * (2 * reach + 1)) - reach for draw in draws[1:3])
+        for row in range(size):
+            for column in range(size):
+                y, x = row + down, column + right
+                if options.border == "reflect":
+                    y, x = (abs(p) if p < size else 2 * (size - 1) - p for p in (y, x))
+                if 0 <= y < size and 0 <= x < size:
+                    found[place, :, row, column] = image[:, y, x]
+    return found
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        Augmentation(flip=True, shift=3),
+        Augmentation(flip=True, shift=3, border="reflect"),
+        Augmentation(shift=6, border="reflect"),
+        Augmentation(shift=9),
+        Augmentation(flip=True),
+    ],
+)
+def test_flips_and_shifts_equal_the_plain_definition(
+    options: Augmentation, last: bool, kind: type, channels: int
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (24, channels, 7, 7)).astype(kind)
+    pixels = torch.from_numpy(values).contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    indices = np.arange(100, 124)
+    found = augment(pixels, indices, options, KEY)
+    assert np.array_equal(found.numpy(), plainly(values, indices, options))
+    assert found.dtype == pixels.dtype
+    if last:
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_way_for_other_devices_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The branches without NumPy, which a GPU takes."""
+    pixels = noise()
+    options = Augmentation(flip=True, shift=2)
+    expected = augment(pixels, np.arange(40), options, KEY)
+
+    class Elsewhere(torch.Tensor):
+        device = type("Device", (), {"type": "elsewhere"})()  # type: ignore[assignment]
+
+    chosen, offsets = uniforms(KEY, np.arange(40), draws=6)[:, 0] < 0.5, np.zeros((40, 2), np.int64)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor)
+    there = batch.flipped(pixels.as_subclass(Elsewhere), chosen).as_subclass(torch.Tensor)
+    assert torch.equal(there, batch.flipped(pixels, chosen))
+    offsets = (uniforms(KEY, np.arange(40), draws=6)[:, 1:3] * 5).astype(np.int64)
+    wide = torch.nn.functional.pad(there, (2,) * 4).as_subclass(Elsewhere)
+    assert torch.equal(batch.shifted(wide, offsets, 12).as_subclass(torch.Tensor), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("border", ["zeros", "reflect"])
+def test_a_gpu_gives_the_same_pixels(border: str) -> None:
+    options = Augmentation(flip=True, shift=2, border=border)
+    found = augment(noise().cuda(), np.arange(40), options, KEY)
+    assert torch.equal(found.cpu(), augment(noise(), np.arange(40), options, KEY))
+
+
+def test_a_reflection_cannot_reach_beyond_the_image() -> None:
+    with pytest.raises(UsageError, match=r"shift \(=12\) must be below the image's side \(=12\)"):
+        augment(noise(), np.arange(40), Augmentation(shift=12, border="reflect"), KEY)
+
+
+def test_with_a_reflected_border_no_rotation_leaves_black() -> None:
+    pixels = torch.full((50, 1, 12, 12), 200, dtype=torch.uint8)
+    turned = augment(pixels, np.arange(50), Augmentation(rotate=40.0, shift=3, border="reflect"), KEY)
+    assert (turned == 200).all()
+
+
+def test_what_is_added_later_does_not_move_the_draws_of_published_runs() -> None:
+    """Recorded before reflect, crops and policies were added."""
+    pixels = noise()
+    sums = [int(augment(pixels, np.arange(40), options, KEY).long().square().sum()) for options in OPTIONS]
+    assert sums == pytest.approx([205720290, 204573390, 188414829, 171143625], rel=1e-5)
+    assert sums[0] == 205720290  # whole pixels: exactly, on every machine
+
+
+def test_no_global_generator_is_touched() -> None:
+    torch_before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    augment(noise(), np.arange(40), EVERYTHING, KEY)
+    assert torch.equal(torch.random.get_rng_state(), torch_before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fovea.data import folder
 from fovea.data.opening import open_data
 from fovea.data.sets import Data, counts
+from fovea.data.sources import folder
 from fovea.data.sources.folder import class_names, listing, split_folders
 from fovea.errors import DataError, UnreadableImage
 

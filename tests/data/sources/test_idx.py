@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fovea.data import idx
 from fovea.data.opening import open_data
+from fovea.data.sources import idx
 from fovea.data.sources.idx import FASHION_MNIST, FILES, MNIST, IdxSet, parse
 from fovea.errors import DataError, MachineError
 

@@ -1,0 +1,106 @@
+"""Splits whose images are brought to the network's size: packed in memory, or read again each time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fovea.data.ahead import ahead
+from fovea.data.preprocessing import Preprocessing
+from fovea.data.sets import Images, Split
+from fovea.errors import DataError, UnreadableImage
+
+MEMORY_FOR_PIXELS = 2 << 30  # bytes of fitted pixels a split may keep in memory
+NAMED_FAILURES = 10
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A split at the network's size.
+
+    Args:
+        images: The raw images.
+        labels: Their classes.
+        preprocessing: What brings an image to the network's size, and its pixels to numbers.
+        packed: All fitted pixels, channels last in memory; None where they do not fit, or are not wanted.
+        workers: Threads that read ahead where they are not packed.
+    """
+
+    images: Images
+    labels: Int[Tensor, "n"]
+    preprocessing: Preprocessing
+    packed: Shaped[Tensor, "n c s s"] | None
+    workers: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def gather(self, indices: NDArray[np.int64]) -> Shaped[Tensor, "b c s s"]:
+        """The fitted pixels of some images, in the order asked for, channels last in memory."""
+        if self.packed is None:
+            return stacked([self.preprocessing.fit(self.images[int(i)]) for i in indices])
+        rows = self.packed.permute(0, 2, 3, 1)
+        return rows.index_select(0, torch.from_numpy(indices).to(rows.device)).permute(0, 3, 1, 2)
+
+    def batches(self, size: int) -> Iterator[Shaped[Tensor, "b c s s"]]:
+        """The fitted pixels in their order, in batches whose boundaries depend on the size alone."""
+        parts = [np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        return ahead(self.gather, parts, 0 if self.packed is not None else self.workers)
+
+
+def stacked(arrays: list[NDArray[np.generic]]) -> Shaped[Tensor, "b c s s"]:
+    """Arrays (c, s, s) that have their channels last in memory as one tensor that has them last, too."""
+    return torch.from_numpy(np.stack([array.transpose(1, 2, 0) for array in arrays])).permute(0, 3, 1, 2)
+
+
+def fit_split(split: Split, preprocessing: Preprocessing, *, workers: int = 0) -> Fitted:
+    """Bring every image of a split to the network's size, once, and keep it in memory where the budget allows.
+
+    Raises:
+        DataError: images that cannot be read or fitted; the first ones are named, all are counted.
+    """
+    side, channels = preprocessing.image_size, preprocessing.in_channels
+    first = _first_readable(split, preprocessing)
+    if len(split) * first.nbytes > MEMORY_FOR_PIXELS:
+        return unpacked(split, preprocessing, workers=workers)
+    packed = np.empty((len(split), side, side, channels), first.dtype)
+    failures: list[str] = []
+
+    def fit(index: int) -> None:
+        try:
+            packed[index] = preprocessing.fit(split.images[index]).transpose(1, 2, 0)
+        except UnreadableImage as error:
+            failures.append(str(error))
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        deque(pool.map(fit, range(len(split))), maxlen=0)
+    if failures:
+        named = "\n  ".join(sorted(failures)[:NAMED_FAILURES])
+        more = f"\n  and {len(failures) - NAMED_FAILURES} more" if len(failures) > NAMED_FAILURES else ""
+        raise DataError(
+            f"{len(failures)} of {len(split)} {split.name} images cannot be read; mend or remove them:\n  {named}{more}"
+        )
+    whole = torch.from_numpy(packed).permute(0, 3, 1, 2)
+    return Fitted(split.images, torch.from_numpy(split.labels), preprocessing, whole, workers)
+
+
+def unpacked(split: Split, preprocessing: Preprocessing, *, workers: int = 0) -> Fitted:
+    """A split whose images are read and fitted whenever they are asked for."""
+    return Fitted(split.images, torch.from_numpy(split.labels), preprocessing, None, workers)
+
+
+def _first_readable(split: Split, preprocessing: Preprocessing) -> NDArray[np.generic]:
+    """What tells the size in memory; an unreadable image is named later, with all others."""
+    for index in range(len(split)):
+        with contextlib.suppress(UnreadableImage):
+            return preprocessing.fit(split.images[index])
+    return np.zeros((preprocessing.in_channels, preprocessing.image_size, preprocessing.image_size), np.uint8)

@@ -1,0 +1,99 @@
+"""The crops of published evaluation protocols: several views of one image, whose predictions are averaged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fovea.data.preprocessing import Preprocessing
+from fovea.errors import ShapeError, UsageError, suggestion
+
+PROTOCOLS: Final = {"centre": 1, "five": 5, "ten": 10, "googlenet_144": 144}
+SCALES: Final = (8, 9, 10, 11)  # sevenths of the network's image: 256, 288, 320 and 352 where that is 224
+
+
+def views(image: NDArray[np.generic], spec: Preprocessing, protocol: str) -> NDArray[np.generic]:
+    """A raw image (h, w) or (h, w, c) as several squares (k, in_channels, image_size, image_size).
+
+    centre: what the specification fits. five: the resized image's corners (top left, top right, bottom left, bottom
+    right) and centre. ten: these, then the same mirrored. googlenet_144: the shorter side resized to 256, 288, 320 and
+    352 pixels (in proportion for networks of another size than 224), of each size three squares along the longer side,
+    of each square the corners, the centre and the whole resized, and all of these mirrored.
+
+    Args:
+        image: 8 bits with 1 or 3 channels.
+        spec: The network's preprocessing.
+        protocol: A name in PROTOCOLS, which has the number k.
+
+    Raises:
+        UsageError: an unknown protocol.
+        ShapeError: an image that cannot be fitted, or whose corners do not fill the square: resize below image_size.
+
+    Source: Krizhevsky, Sutskever and Hinton 2012, section 4.1 (ten); Szegedy et al. 2014, arXiv:1409.4842, section 7.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(
+            f"unknown protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}.{suggestion(protocol, PROTOCOLS)}"
+        )
+    return np.stack(_TAKEN[protocol](spec.channelled(image), spec)).transpose(0, 3, 1, 2)
+
+
+def _five(planes: NDArray[np.generic], spec: Preprocessing) -> list[NDArray[np.generic]]:
+    if spec.resize < spec.image_size:
+        raise ShapeError(
+            f"corners of an image resized to {spec.resize} do not fill the network's {spec.image_size} pixels; "
+            f"resize to {spec.image_size} or more, or use the centre view"
+        )
+    whole = _resized(planes, spec.resize, spec)
+    return [*_corners(whole, spec.image_size), _centre(whole, spec.image_size)]
+
+
+def _googlenet(planes: NDArray[np.generic], spec: Preprocessing) -> list[NDArray[np.generic]]:
+    found: list[NDArray[np.generic]] = []
+    for sevenths in SCALES:
+        side = round(spec.image_size * sevenths / 7)
+        whole = _resized(planes, side, spec)
+        for square in _along(whole, side):
+            found += [*_corners(square, spec.image_size), _centre(square, spec.image_size)]
+            found += [_resized(square, spec.image_size, spec)]
+    return _with_mirrored(found)
+
+
+def _with_mirrored(squares: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    return squares + [square[:, ::-1] for square in squares]
+
+
+def _corners(planes: NDArray[np.generic], size: int) -> list[NDArray[np.generic]]:
+    """Top left, top right, bottom left, bottom right."""
+    height, width = planes.shape[:2]
+    return [planes[y : y + size, x : x + size] for y in (0, height - size) for x in (0, width - size)]
+
+
+def _centre(planes: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    top, left = ((length - size) // 2 for length in planes.shape[:2])
+    return planes[top : top + size, left : left + size]
+
+
+def _along(planes: NDArray[np.generic], side: int) -> list[NDArray[np.generic]]:
+    """Squares at the beginning, in the middle and at the end of the longer side."""
+    corners = _corners(planes, side)
+    return [corners[0], _centre(planes, side), corners[3]]
+
+
+def _resized(planes: NDArray[np.generic], side: int, spec: Preprocessing) -> NDArray[np.generic]:
+    """The image with its shorter side brought to `side` pixels, as the specification would."""
+    if min(planes.shape[:2]) == side:
+        return planes
+    return dataclasses.replace(spec, resize=side)._resized(planes)
+
+
+_TAKEN: Final[dict[str, Callable[[NDArray[np.generic], Preprocessing], list[NDArray[np.generic]]]]] = {
+    "centre": lambda planes, spec: [spec.fit(planes).transpose(1, 2, 0)],
+    "five": _five,
+    "ten": lambda planes, spec: _with_mirrored(_five(planes, spec)),
+    "googlenet_144": _googlenet,
+}
