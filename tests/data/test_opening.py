@@ -183,9 +183,7 @@ def test_an_unknown_name_is_a_usage_error_with_the_known_ones(source: str, words
     with pytest.raises(UsageError) as caught:
         open_data(source)
     sentence = str(caught.value)
-    assert sentence.startswith(
-        f"'{source}' is neither a known data set nor a folder or file; known are digits, mnist, "
-    )
+    assert sentence.startswith(f"'{source}' is neither a folder nor a known data set; known are digits, mnist, ")
     assert words in sentence
     assert caught.value.exit_code == 2
 

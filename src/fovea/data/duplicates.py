@@ -3,7 +3,7 @@
 What looks alike is no duplicate where everything looks alike: among handwritten digits on black, thousands of images
 lie within a few bits of any one. So a pair counts only where it stands out: around one of the two, at least as many
 images lie within NEAR bits as in the ring beyond, from NEAR to twice as far. Copies of a photograph stand alone; among
-digits the ring holds thirty times as many.
+digits the ring holds thirty times as many. And where few of the pairs that close stand out, none of them counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ NEAR: Final = 8  # bits of 128 in which two images may differ
 BANDS: Final = NEAR + 1  # of the bits; within NEAR bits, at least one band is equal
 TOGETHER: Final = 1 << 21  # comparisons held in memory at once
 MOST_PAIRS: Final = 10_000_000
-MOST_COMPARED: Final = 2_000_000_000  # to see what lies around the images of pairs
+MOST_COMPARED: Final = 500_000_000  # to see what lies around the images of pairs
+OUTSTANDING: Final = 1 / 3  # of the pairs within NEAR; where fewer stand out, those are chance
 
 Pairs = NDArray[np.int64]
 Looks = NDArray[np.uint64]
@@ -32,7 +33,7 @@ class Near(NamedTuple):
     Args:
         pairs: Rows, the smaller first, (P, 2), in order: near duplicates.
         distances: In how many bits each pair differs, at most NEAR.
-        alike: How many more pairs differ as little, but do not stand out from the images around them.
+        alike: How many more pairs differ as little, but stand out too little from the images around them.
         complete: Whether every pair was compared; where too many images look alike, some are passed over.
     """
 
@@ -72,6 +73,7 @@ def near(looks: Looks) -> Near:
     found, complete = _within(looks[firsts])
     pairs = np.concatenate([copies, np.sort(firsts[found], axis=1)])
     outstanding = _stand_out(looks, pairs)
+    outstanding &= outstanding.sum() >= OUTSTANDING * len(pairs)
     kept = pairs[outstanding]
     kept = kept[np.lexsort((kept[:, 1], kept[:, 0]))]
     return Near(kept, _distances(looks[kept[:, 0]], looks[kept[:, 1]]), int((~outstanding).sum()), complete)
@@ -129,7 +131,7 @@ def _sharing(values: NDArray[np.uint16], looks: Looks) -> Iterator[tuple[Pairs, 
     """
     places = np.arange(len(values))
     following = np.searchsorted(values, values, side="right") - places - 1
-    limit, budget = int(following.max(initial=0)), 100_000_000 + 200 * len(values)
+    limit, budget = int(following.max(initial=0)), 30_000_000 + 100 * len(values)
     while np.minimum(following, limit).sum() > budget:
         limit //= 2
     counts = np.minimum(following, limit)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from fovea import randomness
 from fovea.data.ahead import ahead
@@ -38,6 +39,13 @@ class Batch(NamedTuple):
     labels: Int[Tensor, "n"]
     partners: Int[Tensor, "n"] | None = None
     shares: Float[Tensor, "n"] | None = None
+
+    def targets(self, num_classes: int) -> Int[Tensor, "n"] | Float[Tensor, "n {num_classes}"]:
+        """The labels; where images are mixed, each class's share of each image."""
+        if self.partners is None or self.shares is None:
+            return self.labels
+        own, other = (F.one_hot(each, num_classes).float() for each in (self.labels, self.partners))
+        return self.shares[:, None] * own + (1 - self.shares[:, None]) * other
 
 
 class Pixels(NamedTuple):

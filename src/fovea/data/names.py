@@ -17,6 +17,6 @@ def check_source(source: str | Path) -> None:
     """
     if str(source) not in KNOWN and not Path(source).exists():
         raise UsageError(
-            f"{str(source)!r} is neither a known data set nor a folder or file; known are {', '.join(KNOWN)}."
+            f"{str(source)!r} is neither a folder nor a known data set; known are {', '.join(KNOWN)}."
             f"{suggestion(str(source), KNOWN)}"
         )

@@ -64,7 +64,7 @@ class Preprocessing:
         planes = self.channelled(image)
         height, width = planes.shape[:2]
         if min(height, width) != self.resize:
-            planes = self._resized(planes)
+            planes = self.rescaled(planes)
         if planes.shape[:2] != (self.image_size, self.image_size):
             planes = _centred(planes, self.image_size)
         return np.ascontiguousarray(planes).transpose(2, 0, 1)
@@ -119,7 +119,7 @@ class Preprocessing:
             f"only 1 and 3 channels of 8 bits turn into each other"
         )
 
-    def _resized(self, planes: NDArray[np.generic]) -> NDArray[np.generic]:
+    def rescaled(self, planes: NDArray[np.generic]) -> NDArray[np.generic]:
         height, width = planes.shape[:2]
         if planes.dtype != np.uint8 or planes.shape[2] not in (1, 3):
             raise ShapeError(

@@ -79,7 +79,7 @@ class Loop:
                     group["lr"] = learning_rate(progress.step, steps, self.options)
                 torch.manual_seed(randomness.key(self.options.seed, "step", progress.step, self.fabric.global_rank))
                 logits = forward(batch.images)
-                loss = loss_function(logits, batch)
+                loss = loss_function(logits, batch.targets(logits.shape[1]))
                 value = loss.item()
                 self._check(value, progress)
                 self.fabric.backward(loss)

@@ -10,10 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from fovea.data.loader import Batch
 from fovea.training.options import TrainingOptions
 
-Criterion = Callable[[Tensor, Batch], Tensor]
+Criterion = Callable[[Tensor, Tensor], Tensor]
 
 # The paper asks for a positive constant j and names no value. With ours, wrong classes push while their distance is
 # not far above it.
@@ -21,19 +20,10 @@ RUBBISH_DISTANCE = 1.0
 
 
 def criterion(options: TrainingOptions) -> Criterion:
-    """The loss that the options name, of a batch and its logits."""
+    """The loss that the options name, of logits and labels; of mixed images, of logits and each class's share."""
     if options.loss == "map":
-        return lambda logits, batch: map_criterion(logits, batch.labels)
-    return partial(_cross_entropy, label_smoothing=options.label_smoothing)
-
-
-def _cross_entropy(logits: Tensor, batch: Batch, *, label_smoothing: float) -> Tensor:
-    """Of mixed images each label counts by its share."""
-    if batch.partners is None or batch.shares is None:
-        return F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
-    own, other = (F.one_hot(each, logits.shape[1]).to(logits.dtype) for each in (batch.labels, batch.partners))
-    shares = batch.shares[:, None].to(logits.dtype)
-    return F.cross_entropy(logits, shares * own + (1 - shares) * other, label_smoothing=label_smoothing)
+        return map_criterion
+    return partial(F.cross_entropy, label_smoothing=options.label_smoothing)
 
 
 def map_criterion(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> Float[Tensor, ""]:

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from PIL import Image
 from fovea.data.opening import open_data
 from fovea.data.sets import Data, counts
 from fovea.data.sources import folder
-from fovea.data.sources.folder import class_names, listing, split_folders
-from fovea.errors import DataError, UnreadableImage
+from fovea.data.sources.folder import list_folder, split_folders
+from fovea.errors import DataError
 
 
 def png(value: int) -> bytes:
@@ -105,13 +106,14 @@ def test_classes_are_matched_by_name_and_not_by_place(tmp_path: Path) -> None:
 def test_a_class_that_is_not_in_train_is_refused_with_the_likely_one(tmp_path: Path) -> None:
     fill(tmp_path, "train/cat", "train/dog", "val/cats")
     assert refusal(tmp_path) == (
-        f"{tmp_path / 'val' / 'cats'}: is no class of the training set, which has 2: cat, dog. Did you mean cat?"
+        f"{tmp_path}: the class 'cats' of validation is no class of the training images, which have 2: cat, dog. "
+        "Did you mean cat?"
     )
 
 
 def test_of_many_classes_ten_are_named(tmp_path: Path) -> None:
     fill(tmp_path, *(f"train/{n:02}" for n in range(12)), "val/zebra", images=1)
-    assert "which has 12: 00, 01, 02, 03, 04, 05, 06, 07, 08, 09, …." in refusal(tmp_path)
+    assert "which have 12: 00, 01, 02, 03, 04, 05, 06, 07, 08, 09, …." in refusal(tmp_path)
 
 
 def test_a_class_without_images_is_refused_by_name(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_an_empty_folder_is_refused_with_what_was_expected(tmp_path: Path) -> No
 
 def test_images_beside_no_class_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(png(1))
-    assert "holds no class folders" in refusal(tmp_path)
+    assert "cat.png: has no label; put it into its class's folder, or remove it" in refusal(tmp_path)
 
 
 def test_an_empty_split_folder_is_refused(tmp_path: Path) -> None:
@@ -142,8 +144,6 @@ def test_an_empty_split_folder_is_refused(tmp_path: Path) -> None:
     assert (
         refusal(tmp_path) == f"{tmp_path / 'val'}: holds no class folders; expected {tmp_path / 'val'}/<class>/<image>"
     )
-    (tmp_path / "val" / "cat").mkdir()
-    assert refusal(tmp_path) == f"{tmp_path}: the validation folder holds no image"
 
 
 def test_classes_without_any_image_are_refused(tmp_path: Path) -> None:
@@ -156,7 +156,8 @@ def test_classes_without_any_image_are_refused(tmp_path: Path) -> None:
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(png(1))
     assert refusal(tmp_path / "cat.png") == (
-        f"{tmp_path / 'cat.png'}: is a file, not a folder of images; expected root/<class>/<image>"
+        f"{tmp_path / 'cat.png'}: is no folder of images, nor a .tar or .zip of one, nor a .csv of paths and labels; "
+        "expected root/<class>/<image> or root/train/<class>/<image>"
     )
 
 
@@ -175,29 +176,85 @@ def test_any_name_of_class_and_file_is_taken(tmp_path: Path, name: str) -> None:
     assert len(data.fingerprint()) == 64
 
 
+def paths(root: Path) -> list[str]:
+    return [file.path for file in list_folder(root).files]
+
+
+def labels(root: Path) -> dict[str, str]:
+    return {file.path: file.label for file in list_folder(root).files}
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"12345")
+    return root
+
+
 def test_classes_and_files_come_in_a_fixed_order(tmp_path: Path) -> None:
-    for name in ("b/2.png", "b/10.png", "B/x.png", "a/sub/1.png", "a/z.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(png(1))
-    assert class_names(tmp_path) == ("B", "a", "b")
-    images, labels = listing(tmp_path, ("B", "a", "b"))
-    assert [Path(images.name(i)).relative_to(tmp_path).as_posix() for i in range(len(images))] == [
-        "B/x.png",
-        "a/sub/1.png",
-        "a/z.png",
-        "b/10.png",
-        "b/2.png",
-    ]
-    assert labels.tolist() == [0, 1, 1, 2, 2]
+    names = ["B/x.png", "a/sub/1.png", "a/sub-1.png", "a/z.png", "b/10.png", "b/2.png"]
+    found = list_folder(touch(tmp_path, *reversed(names)))
+    assert found.classes == ("B", "a", "b")
+    assert [file.path for file in found.files] == ["B/x.png", "a/sub-1.png", "a/sub/1.png", *names[3:]]
+    assert [file.label for file in found.files] == ["B", "a", "a", "a", "b", "b"]
+    assert found.layout == "class folders"
+    first = found.files[0]
+    status = (tmp_path / "B/x.png").stat()
+    assert (first.split, first.size, first.stamp, first.member, first.link) == ("", 5, status.st_mtime_ns, None, False)
 
 
-def test_suffixes_of_any_case_are_images_and_other_files_are_not(tmp_path: Path) -> None:
+def test_splits_come_one_after_the_other(tmp_path: Path) -> None:
+    found = list_folder(touch(tmp_path, "test/a/1.png", "valid/z/1.png", "valid/a/1.png", "training/b/1.png"))
+    assert [file.path for file in found.files] == ["training/b/1.png", "valid/a/1.png", "valid/z/1.png", "test/a/1.png"]
+    assert [file.split for file in found.files] == ["train", "validation", "validation", "test"]
+    assert found.layout == "split folders"
+    assert found.classes == ("b",)
+    assert found.files[2].label == "z"  # a class that training lacks keeps its name
+
+
+def test_suffixes_of_any_case_are_images_and_other_files_are_strays(tmp_path: Path) -> None:
     names = ["1.JPG", "2.jpeg", "3.Png", "4.gif", "5.bmp", "6.webp", "7.tif", "8.TIFF"]
-    (tmp_path / "cat").mkdir()
-    for name in [*names, "Thumbs.db", "labels.csv", "png", "x.png.part", "9.pdf"]:
-        (tmp_path / "cat" / name).touch()
-    images, _ = listing(tmp_path, ("cat",))
-    assert sorted(Path(p).name for p in images.paths) == sorted(names)
+    found = list_folder(
+        touch(tmp_path, *(f"cat/{n}" for n in [*names, "labels.csv", "png", "x.png.part", ".DS_Store"]))
+    )
+    assert [file.path for file in found.files] == [f"cat/{name}" for name in names]
+    assert found.strays == {
+        "cat/labels.csv": "no image by its suffix (.csv)",
+        "cat/png": "no image by its suffix (it has none)",
+        "cat/x.png.part": "no image by its suffix (.part)",
+    }
+
+
+def test_images_outside_any_class_folder_have_no_label(tmp_path: Path) -> None:
+    assert labels(touch(tmp_path / "a", "1.png", "cat/2.png")) == {"1.png": "", "cat/2.png": "cat"}
+    root = touch(tmp_path / "b", "0.png", "train/1.png", "train/cat/2.png", "test/3.png")
+    assert labels(root) == {"0.png": "", "train/1.png": "", "train/cat/2.png": "cat", "test/3.png": ""}
+    assert [file.split for file in list_folder(root).files] == ["train", "train", "test", ""]
+    assert labels(touch(tmp_path / "c", "1.png")) == {"1.png": ""}
+
+
+def test_a_folder_beside_the_splits_is_a_stray(tmp_path: Path) -> None:
+    found = list_folder(touch(tmp_path, "train/cat/1.png", "extra/cat/1.png"))
+    assert [file.path for file in found.files] == ["train/cat/1.png"]
+    assert found.strays == {"extra": "a folder beside the splits"}
+
+
+def test_empty_class_folders_are_classes(tmp_path: Path) -> None:
+    (touch(tmp_path, "cat/1.png") / "dog").mkdir()
+    assert list_folder(tmp_path).classes == ("cat", "dog")
+
+
+def test_names_of_the_challenge_tell_the_class_where_there_are_no_folders(tmp_path: Path) -> None:
+    root = touch(tmp_path / "a", "n01440764_tench.JPEG", "n01440764_2.JPEG", "n01443537_9.JPEG", "other.JPEG")
+    found = list_folder(root)
+    assert (found.layout, found.classes) == ("ILSVRC file names", ("n01440764", "n01443537"))
+    assert labels(root)["n01440764_tench.JPEG"] == "n01440764"
+    assert labels(root)["other.JPEG"] == ""
+    root = touch(tmp_path / "b", "train/n01440764_1.JPEG", "val/n01440764_2.JPEG")
+    assert [(file.split, file.label) for file in list_folder(root).files] == [
+        ("train", "n01440764"), ("validation", "n01440764"),
+    ]  # fmt: skip
+    assert labels(touch(tmp_path / "c", "cat/1.png", "n01440764_1.JPEG"))["n01440764_1.JPEG"] == ""
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
@@ -209,63 +266,93 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_links_to_files_and_to_class_folders_are_followed(tmp_path: Path) -> None:
-    store = fill(tmp_path / "store", "anything", images=3)
-    fill(tmp_path / "pets", "cat", images=3)
+    store = touch(tmp_path / "store", "anything/0.png", "anything/1.png")
+    touch(tmp_path / "pets", "cat/0.png")
     (tmp_path / "pets" / "dog").symlink_to(store / "anything")
     (tmp_path / "pets" / "cat" / "link.png").symlink_to(store / "anything" / "0.png")
-    images, labels = listing(tmp_path / "pets", ("cat", "dog"))
-    assert labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
-    assert images[3].shape == (2, 3, 3)
+    found = list_folder(tmp_path / "pets")
+    assert found.classes == ("cat", "dog")
+    assert {file.path: file.link for file in found.files} == {
+        "cat/0.png": False, "cat/link.png": True, "dog/0.png": False, "dog/1.png": False,
+    }  # fmt: skip
+    assert {file.size for file in found.files} == {5}
 
 
-def test_links_that_lead_round_in_circles_are_not_followed(tmp_path: Path) -> None:
-    fill(tmp_path, "cat", "dog", images=2)
-    (tmp_path / "cat" / "up").symlink_to(tmp_path)
-    (tmp_path / "cat" / "self").symlink_to("self")
-    assert sum(sizes(open_data(tmp_path, split="0.5/0.5/0"))) == 4
+def test_links_that_lead_back_or_to_what_is_listed_are_strays(tmp_path: Path) -> None:
+    root = touch(tmp_path / "root", "cat/0.png", "dog/sub/0.png")
+    for name, target in {
+        "a-root": root, "b-above": tmp_path, "c-cat": "cat", "d-sub": "dog/sub", "cat/up": root, "dog/cat": "../cat",
+    }.items():  # fmt: skip
+        (root / name).symlink_to(target)
+    found = list_folder(root)
+    assert [file.path for file in found.files] == ["cat/0.png", "dog/sub/0.png"]
+    assert found.classes == ("cat", "dog")
+    assert found.strays == {
+        "a-root": f"a link to {root}, which leads back",
+        "b-above": f"a link to {tmp_path}, which leads back",
+        "c-cat": "a link to cat, which is listed already",
+        "d-sub": "a link to dog/sub, which is listed already",
+        "cat/up": "a link to a folder, which is not followed",
+        "dog/cat": "a link to a folder, which is not followed",
+    }
 
 
-@pytest.mark.parametrize("target", ["gone", "loop"])
-def test_a_class_folder_that_is_a_broken_link_does_not_count(tmp_path: Path, target: str) -> None:
-    fill(tmp_path, "cat", "dog", images=2)
-    (tmp_path / "loop").symlink_to(target)
-    assert class_names(tmp_path) == ("cat", "dog")
+def test_a_split_that_is_a_link_to_another_is_not_listed_twice(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/0.png")
+    (tmp_path / "val").symlink_to("train")
+    assert paths(tmp_path) == ["train/cat/0.png"]
+    assert list_folder(tmp_path).strays == {"val": "a link to train, which is listed already"}
 
 
-@pytest.mark.parametrize(
-    ("target", "words"), [("gone.png", "is a link to a file that does not exist"), ("link.png", "leads back to itself")]
-)
-def test_an_image_that_is_a_broken_link_is_listed_and_then_named(tmp_path: Path, target: str, words: str) -> None:
+@pytest.mark.parametrize("target", ["gone.png", "link.png"])
+def test_an_image_that_is_a_broken_link_is_listed_and_then_named(tmp_path: Path, target: str) -> None:
     fill(tmp_path, "cat", "dog", images=2)
     (tmp_path / "cat" / "link.png").symlink_to(target)
-    images, _ = listing(tmp_path, ("cat", "dog"))
-    place = next(i for i in range(len(images)) if images.name(i).endswith("link.png"))
-    with pytest.raises(UnreadableImage, match=words):
-        images[place]
-    with pytest.raises(UnreadableImage, match=r"cat/link\.png: cannot be read \("):
-        images.fingerprint()
+    file = list_folder(tmp_path).files[2]
+    assert (file.path, file.size, file.stamp, file.link) == ("cat/link.png", 0, 0, True)
+    assert "cat/link.png: is a link " in refusal(tmp_path)
 
 
-def test_a_folder_that_cannot_be_listed_is_refused_and_its_images_not_forgotten(
+def test_a_class_folder_that_is_a_broken_link_does_not_count(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/0.png")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    assert list_folder(tmp_path).classes == ("cat",)
+    assert set(list_folder(tmp_path).strays) == {"gone", "loop"}
+
+
+def test_pipes_are_listed_and_never_opened(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/0.png")
+    os.mkfifo(tmp_path / "cat" / "1.png")
+    os.mkfifo(tmp_path / "pipe")
+    assert paths(tmp_path) == ["cat/0.png", "cat/1.png"]
+    with pytest.raises(DataError, match=r"pipe: cannot be listed \(Not a directory\)"):
+        list_folder(tmp_path / "pipe")
+
+
+def test_a_folder_that_cannot_be_listed_is_a_stray_and_the_root_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(tmp_path, "cat", "dog", "cat/locked", images=2)
-    real = os.scandir
+    touch(tmp_path, "cat/0.png", "dog/locked/0.png", "locked/0.png")
+    real = os.open
 
-    def scandir(path: object) -> object:
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
+    def opened(path: str, flags: int) -> int:
+        if path.endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, flags)
 
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(DataError) as caught:
-        listing(tmp_path, ("cat", "dog"))
-    assert str(caught.value) == f"{tmp_path / 'cat' / 'locked'}: cannot be listed (Permission denied)"
+    monkeypatch.setattr(os, "open", opened)
+    found = list_folder(tmp_path)
+    assert [file.path for file in found.files] == ["cat/0.png"]
+    assert found.classes == ("cat", "dog", "locked")
+    assert found.strays == dict.fromkeys(("dog/locked", "locked"), "cannot be listed (Permission denied)")
+    with pytest.raises(DataError, match=r"/locked: cannot be listed \(Permission denied\)"):
+        list_folder(tmp_path / "locked")
 
 
-def test_a_root_that_cannot_be_listed_is_refused(tmp_path: Path) -> None:
+def test_a_root_that_is_gone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone: cannot be listed \(No such file or directory\)"):
-        class_names(tmp_path / "gone")
+        list_folder(tmp_path / "gone")
 
 
 @pytest.mark.parametrize("places", [("cat", "dog"), ("train/cat", "train/dog", "val/cat", "val/dog")])
@@ -281,7 +368,7 @@ def test_a_changed_byte_or_a_moved_image_is_another_set(tmp_path: Path) -> None:
     before = open_data(tmp_path).fingerprint()
     image = tmp_path / "cat" / "3.png"
     content = image.read_bytes()
-    image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    image.write_bytes(png(255))
     changed = open_data(tmp_path).fingerprint()
     image.write_bytes(content)
     assert open_data(tmp_path).fingerprint() == before != changed
@@ -294,7 +381,8 @@ def test_the_source_opens_the_same_set_again(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     data = open_data("pets", split="0.5/0.5/0", split_seed=7)
     monkeypatch.chdir("/")
-    assert data.source == {"source": str(tmp_path / "pets"), "split": "0.5/0.5/0", "split_seed": 7}
+    assert data.source is not None
+    assert data.source.items() >= {"source": str(tmp_path / "pets"), "split": "0.5/0.5/0", "split_seed": 7}.items()
     assert open_data(**data.source).fingerprint() == data.fingerprint()
 
 
@@ -309,3 +397,18 @@ def test_the_images_taken_are_those_the_pixel_door_takes() -> None:
         "TIFF",
     }
     assert np.all([s == s.lower() for s in folder.SUFFIXES])
+
+
+PLACES = [Path(p) for p in (os.environ.get("FOVEA_DATA"), Path.home() / ".cache/fovea/data") if p]
+ROOT = next((p for p in PLACES if (p / "cifar10" / "train").is_dir()), None)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(ROOT is None, reason="neither FOVEA_DATA nor ~/.cache/fovea/data holds cifar10/train")
+def test_cifar10_as_folders_has_the_lectures_counts() -> None:
+    assert ROOT is not None
+    found = list_folder(ROOT / "cifar10")
+    counted = Counter((file.split, file.label) for file in found.files)
+    assert len(found.classes) == 10
+    assert counted == {(split, c): n for split, n in (("train", 5_000), ("test", 1_000)) for c in found.classes}
+    assert found.strays == {}

@@ -53,7 +53,7 @@ def photometric(image: Image.Image, amount: float, draws: NDArray[np.float64]) -
 
 
 def _moved(image: Image.Image, across: Row, down: Row, fill: int) -> Image.Image:
-    """Each pixel (x, y) taken from column ax + by + c and row dx + ey + f; the coefficients are (a, b, c), (d, e, f)."""
+    """Each pixel (x, y) taken from column ax + by + c and row dx + ey + f, with (a, b, c) and (d, e, f)."""
     nearest = Image.Resampling.NEAREST
     fillcolor = _level(image, fill)
     return image.transform(image.size, Image.Transform.AFFINE, across + down, nearest, fillcolor=fillcolor)

@@ -6,11 +6,12 @@ import math
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from PIL import Image
+from torch.nn import functional as F
 
 from fovea.data.options import Augmentation, Interpolation
-from fovea.data.preprocessing import RESAMPLING, Preprocessing
+from fovea.data.preprocessing import Preprocessing
 from fovea.errors import ShapeError, require
 
 Box = tuple[float, float, float, float]
@@ -37,9 +38,7 @@ def cropped(
             f"8 bits with 1 or 3 channels, or take --crop centre"
         )
     box = crop_box((width, height), augmentation, resize=spec.resize, image_size=spec.image_size, draws=draws)
-    picture = Image.fromarray(planes[:, :, 0] if channels == 1 else planes)
-    square = resized_crop(picture, box, spec.image_size, spec.interpolation)
-    return np.asarray(square).reshape(spec.image_size, spec.image_size, channels)
+    return resized_crop(planes, box, spec.image_size, spec.interpolation)
 
 
 def crop_box(
@@ -77,13 +76,22 @@ def crop_box(
 
 
 def resized_crop(
-    image: Image.Image, box: Box, image_size: int, interpolation: Interpolation = "bilinear"
-) -> Image.Image:
-    """The box of the image as a square of image_size, by one resampling that smooths where it shrinks.
+    planes: NDArray[np.generic], box: Box, image_size: int, interpolation: Interpolation = "bilinear"
+) -> NDArray[np.generic]:
+    """The box of an image (h, w, c), to the nearest pixel, as a square of image_size, smoothed where it shrinks.
 
-    Pixels just outside the box weigh in, as they would where the whole image is resized first.
+    By torch, whose kernel for 8 bits takes a third of Pillow's time and gives the same to within a level or two.
     """
-    return image.resize((image_size, image_size), RESAMPLING[interpolation], box=box)
+    left, top, right, bottom = (round(edge) for edge in box)
+    left, top = min(left, planes.shape[1] - 1), min(top, planes.shape[0] - 1)
+    cut = planes[top : max(bottom, top + 1), left : max(right, left + 1)]
+    if cut.shape[:2] == (image_size, image_size):
+        return cut
+    cut = cut if cut.flags.writeable else cut.copy()  # torch warns of memory that it may not write
+    pixels = torch.from_numpy(cut).permute(2, 0, 1)[None]
+    size = (image_size, image_size)
+    found = F.interpolate(pixels, size, mode=interpolation, align_corners=False, antialias=True)
+    return found[0].permute(1, 2, 0).numpy()
 
 
 def _square(size: tuple[int, int], side: int, image_size: int, place: tuple[float, float] | None) -> Box:

@@ -106,12 +106,12 @@ def erase(
     Source: Zhong et al. 2017, arXiv:1708.04896.
     """
     size, values = images.shape[-1], images[0].numel()
-    mask = _erased(indices, share, draw_key, size).mask(size, images.device).expand(images.shape)
-    image, channel, row, column = (place.numpy() for place in mask.cpu().nonzero(as_tuple=True))
+    mask = _erased(indices, share, draw_key, size).mask(size, torch.device("cpu")).expand(images.shape)
+    image, channel, row, column = (place.numpy() for place in mask.nonzero(as_tuple=True))
     places = indices[image] * values + (channel * size + row) * size + column
     noise = normals(randomness.key(draw_key, "noise"), places)[:, 0]
     found = images.clone()
-    found[mask] = torch.from_numpy(noise).to(images.device, images.dtype)
+    found[mask.to(images.device)] = torch.from_numpy(noise).to(images.device, images.dtype)
     return found
 
 

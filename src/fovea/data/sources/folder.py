@@ -52,7 +52,7 @@ class _Disk:
 
     def __call__(self, folder: str) -> Scanned | str:
         """What lies in a folder, or why it is not listed."""
-        path = os.path.join(self.root, folder)  # noqa: PTH118 - an empty folder is the root
+        path = f"{self.root}/{folder}" if folder else self.root
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
