@@ -1,11 +1,11 @@
 """Files to batches: fovea against torchvision's ImageFolder with PIL transforms, in one process, in turns, one thread.
 
     pip install '.[peers]'
-    python benchmarks/data_loading.py [--rounds 7] [--photos FOLDER] [--cifar FOLDER] [--plot data_loading.png]
+    python benchmarks/data_loading.py [--rounds 7] [--photos FOLDER] [--cifar FOLDER]
 
-Both end with a batch of normalised float32 numbers that a network can take. `--photos` is a folder <class>/*.jpg; 500×375
-JPEGs are made from it (or from noise) in a temporary folder. `--cifar` is a folder of CIFAR-10's training PNGs; noise
-of the same size stands in for it. The figures are medians of the rounds' ratios.
+Both end with a batch of normalised float32 numbers that a network can take. `--photos` is a folder of photographs, of
+which 500×375 JPEGs are made (of noise where none is named) in a temporary folder. `--cifar` is a folder of CIFAR-10's
+training PNGs, <class>/*.png; noise of the same size stands in for it. The figures are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-os.environ["OMP_NUM_THREADS"] = "1"
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
 from PIL import Image
 
-from fovea.data.cutting import Cut
-from fovea.data.fitted import Fitted, fit_split, unpacked
-from fovea.data.indexed import data_of
+from fovea.data.fitted import fit_split, unpacked
 from fovea.data.indexing import open_index
 from fovea.data.loader import TrainingBatches
 from fovea.data.options import Augmentation
 from fovea.data.packing import packed
 from fovea.data.preprocessing import Preprocessing
-from fovea.data.sets import ArrayImages, FileImages, Split
+from fovea.data.sets import FileImages, Split
 
 PHOTOS, BATCH, CIFAR_BATCH = 512, 32, 512
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -101,7 +100,7 @@ Epoch = Callable[[int], Iterator[Any]]
 
 
 def photo_batches(folder: Path, *, cache: int = 0) -> Epoch:
-    """fovea's batches of photographs."""
+    """Fovea's batches of photographs."""
     split = whole(folder)
     images = packed(split.images, cache) if cache else split.images
     spec = Preprocessing(image_size=224, resize=256, in_channels=3, mean=MEAN, std=STD)
@@ -113,7 +112,7 @@ def photo_batches(folder: Path, *, cache: int = 0) -> Epoch:
 
 
 def cifar_batches(folder: Path) -> Epoch:
-    """fovea's batches of CIFAR-10, which lies in memory."""
+    """Fovea's batches of CIFAR-10, which lies in memory."""
     split = whole(folder)
     spec = Preprocessing(image_size=32, resize=32, in_channels=3, mean=MEAN, std=STD)
     batches = TrainingBatches(
@@ -173,9 +172,7 @@ def flat(folder: Path) -> None:
     split = whole(folder)
     spec = Preprocessing(image_size=224, resize=256, in_channels=3, mean=MEAN, std=STD)
     options = Augmentation(crop="area", flip=True)
-    batches = TrainingBatches(
-        fitted=unpacked(split, spec), batch_size=BATCH, seed=0, augmentation=options, workers=2
-    )
+    batches = TrainingBatches(fitted=unpacked(split, spec), batch_size=BATCH, seed=0, augmentation=options, workers=2)
     peaks = []
     for epoch in range(20):
         for _ in batches.epoch(epoch):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,15 +52,25 @@ class Fitted:
         rows = self.packed.permute(0, 2, 3, 1)
         return rows.index_select(0, torch.from_numpy(indices).to(rows.device)).permute(0, 3, 1, 2)
 
-    def batches(self, size: int) -> Iterator[Shaped[Tensor, "b c s s"]]:
-        """The fitted pixels in their order, in batches whose boundaries depend on the size alone."""
-        parts = [np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+    def batches(self, size: int, chosen: Iterable[int] | None = None) -> Iterator[Shaped[Tensor, "b c s s"]]:
+        """The fitted pixels in their order, in batches whose boundaries depend on the size alone.
+
+        Args:
+            size: Images of a batch; the last has what is left.
+            chosen: Which of the batches, counted from 0; all where None.
+        """
+        places = range(math.ceil(len(self) / size)) if chosen is None else chosen
+        parts = [np.arange(place * size, min((place + 1) * size, len(self))) for place in places]
         return ahead(self.gather, parts, 0 if self.packed is not None else self.workers)
 
 
 def stacked(arrays: list[NDArray[np.generic]]) -> Shaped[Tensor, "b c s s"]:
     """Arrays (c, s, s) that have their channels last in memory as one tensor that has them last, too."""
-    return torch.from_numpy(np.stack([array.transpose(1, 2, 0) for array in arrays])).permute(0, 3, 1, 2)
+    rows = [array.transpose(1, 2, 0) for array in arrays]
+    found = np.empty((len(rows), *rows[0].shape), rows[0].dtype)  # np.stack may follow another order of its inputs
+    for place, row in enumerate(rows):
+        found[place] = row
+    return torch.from_numpy(found).permute(0, 3, 1, 2)
 
 
 def fit_split(split: Split, preprocessing: Preprocessing, *, workers: int = 0) -> Fitted:

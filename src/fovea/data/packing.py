@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class PackedImages:
 
     original: FileImages
     path: Path
-    table: NDArray[np.void]
+    table: NDArray[Any]
     pixels: NDArray[np.uint8]
     _seen: NDArray[np.bool_] = field(repr=False, compare=False)
 

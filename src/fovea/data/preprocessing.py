@@ -120,6 +120,11 @@ class Preprocessing:
         )
 
     def rescaled(self, planes: NDArray[np.generic]) -> NDArray[np.generic]:
+        """An image (h, w, c) whose shorter side has become `resize` pixels; of a very long one the middle.
+
+        Raises:
+            ShapeError: not of 8 bits, or another number of channels than 1 or 3.
+        """
         height, width = planes.shape[:2]
         if planes.dtype != np.uint8 or planes.shape[2] not in (1, 3):
             raise ShapeError(

@@ -48,7 +48,7 @@ def _five(planes: NDArray[np.generic], spec: Preprocessing) -> list[NDArray[np.g
             f"corners of an image resized to {spec.resize} do not fill the network's {spec.image_size} pixels; "
             f"resize to {spec.image_size} or more, or use the centre view"
         )
-    whole = rescaled(planes, spec.resize, spec)
+    whole = _at_side(planes, spec.resize, spec)
     return [*_corners(whole, spec.image_size), _centre(whole, spec.image_size)]
 
 
@@ -56,10 +56,10 @@ def _googlenet(planes: NDArray[np.generic], spec: Preprocessing) -> list[NDArray
     found: list[NDArray[np.generic]] = []
     for sevenths in SCALES:
         side = round(spec.image_size * sevenths / 7)
-        whole = rescaled(planes, side, spec)
+        whole = _at_side(planes, side, spec)
         for square in _along(whole, side):
             found += [*_corners(square, spec.image_size), _centre(square, spec.image_size)]
-            found += [rescaled(square, spec.image_size, spec)]
+            found += [_at_side(square, spec.image_size, spec)]
     return _with_mirrored(found)
 
 
@@ -84,7 +84,7 @@ def _along(planes: NDArray[np.generic], side: int) -> list[NDArray[np.generic]]:
     return [corners[0], _centre(planes, side), corners[3]]
 
 
-def rescaled(planes: NDArray[np.generic], side: int, spec: Preprocessing) -> NDArray[np.generic]:
+def _at_side(planes: NDArray[np.generic], side: int, spec: Preprocessing) -> NDArray[np.generic]:
     """The image with its shorter side brought to `side` pixels, as the specification would."""
     if min(planes.shape[:2]) == side:
         return planes

@@ -53,18 +53,44 @@ class Model:
         return network_logits(self.network, Fitted(images, labels, self.bundle.preprocessing, None), self.device)
 
 
-def network_logits(network: nn.Module, fitted: Fitted, device: torch.device) -> Float[Tensor, "n k"]:
-    """Logits of fitted images in evaluation mode, on the CPU; the network's mode is as before afterwards."""
+def network_logits(
+    network: nn.Module, fitted: Fitted, device: torch.device, *, rank: int = 0, ranks: int = 1
+) -> Float[Tensor, "n k"]:
+    """Logits of fitted images in evaluation mode, on the CPU; the network's mode is as before afterwards.
+
+    Batches are cut at the same boundaries whatever the number of ranks. Each rank takes its share of them, and leaves
+    zeros where the others' stand, so that the sum over the ranks has every image exactly once.
+
+    Args:
+        network: From images to logits.
+        fitted: The images.
+        device: Where the network runs.
+        rank: This process's place.
+        ranks: How many share the work.
+    """
     was_training = network.training
     network.eval()
-    parts = []
+    parts: dict[int, Tensor] = {}
+    share = range(rank, math.ceil(len(fitted) / BATCH_SIZE), ranks)
     try:
         with torch.inference_mode():
-            for pixels in fitted.batches(BATCH_SIZE):
-                parts.append(network(fitted.preprocessing.normalise(pixels.to(device))).float().cpu())
+            for place, pixels in zip(share, fitted.batches(BATCH_SIZE, share), strict=True):
+                parts[place] = network(fitted.preprocessing.normalise(pixels.to(device))).float().cpu()
     finally:
         network.train(was_training)
-    return torch.cat(parts)
+    if ranks == 1:
+        return torch.cat(list(parts.values()))
+    return _spread(parts, len(fitted))
+
+
+def _spread(parts: dict[int, Tensor], count: int) -> Tensor:
+    """The logits of some batches at their places among all; with no batch, a column that widens to any."""
+    if not parts:
+        return torch.zeros(count, 1)
+    found = torch.zeros(count, next(iter(parts.values())).shape[1])
+    for place, logits in parts.items():
+        found[place * BATCH_SIZE : place * BATCH_SIZE + len(logits)] = logits
+    return found
 
 
 def load(model: Path | str, *, network: nn.Module | None = None, device: torch.device | str = "cpu") -> Model:

@@ -92,7 +92,7 @@ def cutout(
     """
     size = images.shape[-1]
     squares = centred(randomness.uniforms(draw_key, indices, draws=2), np.full(len(indices), side), size)
-    return images.masked_fill(squares.mask(size, images.device), 0.0)
+    return torch.where(squares.mask(size, images.device), images.new_zeros(()), images)  # channels stay last
 
 
 def erase(

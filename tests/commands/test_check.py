@@ -1,0 +1,202 @@
+"""fovea check: forty kinds of bad file, each found by its name and its reason; what only warns; the pictures."""
+
+import io
+import json
+import os
+import socket
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fovea.commands.main import main
+
+PIXELS = np.clip(np.random.default_rng(0).normal(0, 20, (40, 50, 3)).cumsum(1) + 128, 0, 255).astype(np.uint8)
+
+
+def encoded(kind: str, mode: str = "RGB", pixels: np.ndarray = PIXELS, **options: Any) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(content, kind, **options)
+    return content.getvalue()
+
+
+def image(number: int) -> np.ndarray:
+    """Photographs that look nothing like each other."""
+    coarse = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC))
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [struct.pack(">I", len(b)) + a + b + struct.pack(">I", zlib.crc32(a + b)) for a, b in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def header(width: int, height: int) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+
+
+END = (b"IEND", b"")
+DATA = (b"IDAT", zlib.compress(bytes(2)))
+BOMB = (b"zTXt", b"x\0\0" + zlib.compress(bytes(3 << 20)))
+SMALL_BOMB = (b"zTXt", b"x\0\0" + zlib.compress(bytes(900_000)))
+
+
+def patched(content: bytes, place: int, patch: bytes) -> bytes:
+    return content[:place] + patch + content[place + len(patch) :]
+
+
+def scans(count: int) -> bytes:
+    content = encoded("JPEG", progressive=True)
+    start = content.index(b"\xff\xda")
+    end = content.index(b"\xff\xda", start + 2)
+    return content[:start] + content[start:end] * count + content[start:]
+
+
+def floats() -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(PIXELS[:, :, 0].astype(np.float32) / 255).save(content, "TIFF")
+    return content.getvalue()
+
+
+def integers() -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(PIXELS[:, :, 0].astype(np.int32) * 100_000).save(content, "TIFF")
+    return content.getvalue()
+
+
+def huge_jpeg() -> bytes:
+    content = encoded("JPEG")
+    place = content.index(b"\xff\xc0") + 5
+    return patched(content, place, struct.pack(">HH", 9500, 9500))
+
+
+def zeroed(content: bytes) -> bytes:
+    return content[: len(content) // 2] + bytes(len(content) - len(content) // 2 - 2) + b"\xff\xd9"
+
+
+JPEG, PNG = encoded("JPEG"), encoded("PNG")
+CONTENTS: dict[str, tuple[bytes, str]] = {
+    "zero bytes": (b"", "empty"),
+    "text": (b"this is no image\n" * 9, "no image"),
+    "html": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "no image"),
+    "zip": (b"PK\x03\x04" + bytes(60), "no image"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"),
+    "pdf": (b"%PDF-1.7\n", "no image"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
+    "heic": (bytes(4) + b"ftypheic" + bytes(40), "no image"),
+    "avif": (bytes(4) + b"ftypavif" + bytes(40), "no image"),
+    "jpeg 2000": (b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(40), "no image"),
+    "ico": (b"\x00\x00\x01\x00\x01\x00" + bytes(40), "no image"),
+    "psd": (b"8BPS\x00\x01" + bytes(40), "no image"),
+    "random": (np.random.default_rng(5).bytes(500), "no image"),
+    "pickle": (b"\x80\x04\x95\x00\x00", "no image"),
+    "jpeg 10 per cent": (JPEG[: len(JPEG) // 10], "truncated"),
+    "jpeg half": (JPEG[: len(JPEG) // 2], "truncated"),
+    "jpeg 90 per cent": (JPEG[: len(JPEG) * 9 // 10], "truncated"),
+    "jpeg 99 per cent": (JPEG[: len(JPEG) * 99 // 100], "truncated"),
+    "png 10 per cent": (PNG[: len(PNG) // 10], "truncated"),
+    "png half": (PNG[: len(PNG) // 2], "truncated"),
+    "png 90 per cent": (PNG[: len(PNG) * 9 // 10], "truncated"),
+    "png 99 per cent": (PNG[: len(PNG) * 99 // 100], "truncated"),
+    "png without end": (PNG[:-12], "truncated"),
+    "gif half": (encoded("GIF")[:-700], "truncated"),
+    "webp half": (encoded("WEBP")[:-200], "truncated"),
+    "tiff half": (encoded("TIFF")[:3000], "truncated"),
+    "bmp half": (encoded("BMP")[:3000], "truncated"),
+    "png of no width": (png(header(0, 5), DATA, END), "damaged"),
+    "bmp of no height": (patched(encoded("BMP"), 22, bytes(4)), "damaged"),
+    "png checksum": (patched(PNG, len(PNG) - 30, b"\x00\xff\x00"), "damaged"),
+    "tiff of nonsense": (b"II*\0" + bytes(30), "damaged"),
+    "ninety megapixels": (png(header(9500, 9500), DATA, END), "too large"),
+    "ninety megapixels jpeg": (huge_jpeg(), "too large"),
+    "two to the 31": (png(header(2**31 - 1, 2**31 - 1), DATA, END), "too large"),
+    "long side": (png(header(70_000, 10), DATA, END), "too large"),
+    "many text bombs": (png(header(2, 2), *[SMALL_BOMB] * 25, DATA, END), "too large"),
+    "text bomb": (png(header(2, 2), BOMB, DATA, END), "damaged"),
+    "progressive bomb": (scans(300), "too large"),
+    "floating point": (floats(), "floating point"),
+    "32 bits": (integers(), "32 bits"),
+}
+
+
+def dangling(place: Path) -> None:
+    place.symlink_to(place.parent / "nowhere.jpg")
+
+
+def to_itself(place: Path) -> None:
+    place.symlink_to(place)
+
+
+def sparse(place: Path) -> None:
+    with place.open("wb") as file:
+        file.truncate(400_000_001)
+
+
+def listening(place: Path) -> None:
+    before = Path.cwd()
+    os.chdir(place.parent)  # a socket's name has room for a hundred bytes
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(place.name)
+    os.chdir(before)
+
+
+MADE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "dangling link": (dangling, "a dangling link"),
+    "link to itself": (to_itself, "a link to itself"),
+    "pipe": (lambda place: os.mkfifo(place), "a pipe"),
+    "socket": (listening, "a socket"),
+    "sparse": (sparse, "too large"),
+}
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """Two classes of good images, and every bad one among them."""
+    root = tmp_path / "planted"
+    for number in range(20):
+        place = root / ("cat", "dog")[number % 2] / f"good {number:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(encoded("PNG", pixels=image(number)))
+    for name, (content, _) in CONTENTS.items():
+        (root / "cat" / f"{name}.jpg").write_bytes(content)
+    for name, (make, _) in MADE.items():
+        make(root / "dog" / f"{name}.jpg")
+    (root / "no label.png").write_bytes(encoded("PNG", pixels=image(99)))
+    return root
+
+
+def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    code = main(["check", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_at_least_forty_kinds_are_planted() -> None:
+    assert len(CONTENTS) + len(MADE) + 1 >= 40
+
+
+def test_each_bad_file_is_found_by_its_name_and_its_reason(planted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = report(capsys, str(planted))
+    assert code == 3
+    expected = {f"cat/{name}.jpg": reason for name, (_, reason) in CONTENTS.items()}
+    expected |= {f"dog/{name}.jpg": reason for name, (_, reason) in MADE.items()} | {"no label.png": "no label"}
+    assert {bad["path"]: bad["reason"] for bad in found["bad"]} == expected
+    for bad in found["bad"]:
+        assert bad["path"] in bad["sentence"]
+
+
+def test_training_refuses_what_check_finds_and_goes_on_without_it_when_told(
+    planted: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bad = len(CONTENTS) + len(MADE) + 1
+    arguments = ["train", "cifar_resnet20", str(planted), "--epochs", "1", "-b", "4", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 3
+    sentence = capsys.readouterr().err
+    assert f"{bad} of {bad + 20} files" in sentence
+    assert f"--allow-bad {bad}" in sentence
+    assert not (tmp_path / "run").exists()
+    assert main([*arguments, "--allow-bad", str(bad)]) == 0
