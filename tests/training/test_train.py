@@ -491,7 +491,7 @@ def test_with_a_test_split_it_is_judged_once_at_the_end(tmp_path, arrays, quick,
 
     judged = []
     real = module._judge
-    monkeypatch.setattr(module, "_judge", lambda *rest: judged.append(rest[2]) or real(*rest))
+    monkeypatch.setattr(module, "_judge", lambda *rest: judged.append(rest[4]) or real(*rest))
     run = train(network, open_data(arrays, split="0.6/0.2/0.2"), quick, out=tmp_path / "run", quiet=True)
     assert judged == ["validation"] * 4 + ["test"]
     assert (run.scores["test"].images, run.scores["validation"].images) == (12, 12)

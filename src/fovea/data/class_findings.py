@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Final
 
 import numpy as np
@@ -35,24 +35,31 @@ def _foreign(patient: Patient) -> Iterator[Finding]:
     known = set(patient.index.classes)
     for place, split in enumerate(SPLITS[1:], start=1):
         counts = zip(patient.index.label_names, patient.counts[:, place].tolist(), strict=True)
-        examples = [f"{printable(name)} ({several(count, 'image')})" for name, count in counts if count]
-        names = [name for name, count in zip(patient.index.label_names, patient.counts[:, place], strict=True) if count]
-        foreign = [example for name, example in zip(names, examples, strict=True) if name not in known]
+        foreign = {name: count for name, count in counts if count and name not in known}
         if foreign:
-            title = f"{several(len(foreign), 'class', 'classes')} of {split} that training lacks"
-            advice = "train refuses that: rename them as training calls them, or remove them"
-            yield _of_classes("warning", f"only in {split}", title, advice, foreign)
+            title = f"{_classes(foreign)} of {split} that training lacks"
+            advice = "train refuses that: call them as training does, or remove them"
+            yield _of_classes(f"only in {split}", title, advice, _counted(foreign))
 
 
-def _of_classes(severity: str, kind: str, title: str, advice: str, examples: list[str]) -> Finding:
+def _of_classes(kind: str, title: str, advice: str, examples: list[tuple[str, ...]], joint: str = ": ") -> Finding:
     return Finding(
-        severity="warning" if severity == "warning" else "note",
+        severity="warning",
         kind=kind,
         title=title,
         advice=advice,
         count=len(examples),
         examples=tuple(examples[:LISTED]),
+        joint=joint,
     )
+
+
+def _classes(found: Sized) -> str:
+    return several(len(found), "class", "classes")
+
+
+def _counted(counts: dict[str, int]) -> list[tuple[str, ...]]:
+    return [(printable(name), several(count, "image")) for name, count in counts.items()]
 
 
 def _twins(patient: Patient) -> Iterator[Finding]:
@@ -60,35 +67,34 @@ def _twins(patient: Patient) -> Iterator[Finding]:
     found: dict[str, list[str]] = {}
     for name in patient.index.label_names:
         found.setdefault(alike(name), []).append(name)
-    twins = [" = ".join(map(ascii, names)) for names in found.values() if len(names) > 1]
+    twins = [tuple(map(ascii, names)) for names in found.values() if len(names) > 1]  # ascii tells é from e and accent
     if twins:
-        title = f"{several(len(twins), 'class', 'classes')} under more than one spelling"
+        title = f"{_classes(twins)} under more than one spelling"
         advice = "they count as different classes; give both one name: case, blanks and Unicode form (NFC) alike"
-        yield _of_classes("warning", "spelled twice", title, advice, twins)
+        yield _of_classes("spelled twice", title, advice, twins, joint=" = ")
 
 
 def _missing(patient: Patient) -> Iterator[Finding]:
     for place, split in enumerate(SPLITS[1:], start=1):
         present = dict(zip(patient.index.label_names, patient.counts[:, place].tolist(), strict=True))
-        missing = [printable(name) for name in patient.index.classes if not present.get(name, 0)]
+        missing = [(printable(name),) for name in patient.index.classes if not present.get(name, 0)]
         if any(present.values()) and missing:
-            title = f"{several(len(missing), 'class', 'classes')} without any image in {split}"
+            title = f"{_classes(missing)} without any image in {split}"
             advice = f"the accuracy of {split} says nothing about them; give it some images of each"
-            yield _of_classes("warning", f"missing in {split}", title, advice, missing)
+            yield _of_classes(f"missing in {split}", title, advice, missing)
 
 
 def _few(patient: Patient) -> Iterator[Finding]:
     counts = training_counts(patient)
-    empty = [printable(name) for name, count in counts.items() if not count]
+    empty = {name: count for name, count in counts.items() if not count}
     if empty:
-        title = f"{several(len(empty), 'class', 'classes')} without any image to train on"
+        title = f"{_classes(empty)} without any image to train on"
         advice = "add images of them, or remove them from the classes"
-        yield _of_classes("warning", "empty classes", title, advice, empty)
-    few = [f"{printable(name)} ({several(count, 'image')})" for name, count in counts.items() if 0 < count < FEWEST]
+        yield _of_classes("empty classes", title, advice, [(printable(name),) for name in empty])
+    few = {name: count for name, count in counts.items() if 0 < count < FEWEST}
     if few:
-        title = f"{several(len(few), 'class', 'classes')} with fewer than {FEWEST} training images"
-        advice = "add images of them, or join them with another class"
-        yield _of_classes("warning", "too few images", title, advice, few)
+        title = f"{_classes(few)} with fewer than {FEWEST} training images"
+        yield _of_classes("too few images", title, "add images of them, or join them with another class", _counted(few))
 
 
 def _imbalance(patient: Patient) -> Iterator[Finding]:
@@ -103,7 +109,7 @@ def _imbalance(patient: Patient) -> Iterator[Finding]:
         title=f"The largest class has {ratio:,.0f} times as many training images as the smallest",
         advice=f"from {IMBALANCE}:1 on, accuracy hides the rare classes: look at each class's own, and add images",
         count=1,
-        examples=tuple(f"{printable(name)} ({several(counts[name], 'image')})" for name in (largest, smallest)),
+        examples=tuple(_counted({name: counts[name] for name in (largest, smallest)})),
     )
 
 

@@ -44,7 +44,7 @@ def _bad(patient: Patient) -> Iterator[Finding]:
     reasons = Counter(index.reasons.values()).most_common()
     if reasons:
         counted = in_words([f"{count:,} {printable(reason)}" for reason, count in reasons])
-        examples = tuple(f"{patient.path(row)}: {printable(index.reasons[row])}" for row in sorted(index.reasons))
+        examples = tuple((patient.path(row), printable(index.reasons[row])) for row in sorted(index.reasons))
         yield Finding(
             severity="bad",
             kind="cannot be decoded",
@@ -61,7 +61,7 @@ def _bad(patient: Patient) -> Iterator[Finding]:
             title=f"{several(len(rows), 'image')} without a label",
             advice="put each into the folder of its class, or remove it",
             count=len(rows),
-            examples=tuple(map(patient.path, rows)),
+            examples=tuple((patient.path(row),) for row in rows),
             groups=tuple((row,) for row in rows[:LISTED]),
         )
 
@@ -84,7 +84,7 @@ def _of_rows(
         title=title,
         advice=advice,
         count=len(rows),
-        examples=patient.paths(rows[:LISTED].tolist()),
+        examples=tuple((patient.path(row),) for (row,) in groups),
         groups=groups,
     )
 
@@ -134,7 +134,7 @@ def _flat(patient: Patient, row: int) -> bool:
 def _strays(patient: Patient) -> Iterator[Finding]:
     strays = patient.index.strays
     if strays:
-        examples = tuple(f"{printable(path)}: {printable(what)}" for path, what in list(strays.items())[:LISTED])
+        examples = tuple((printable(path), printable(what)) for path, what in list(strays.items())[:LISTED])
         yield Finding(
             severity="warning",
             kind="no part of the set",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -28,7 +28,9 @@ class Finding:
         title: What, and how much of it, in a line.
         advice: What to do next.
         count: How many files, groups or classes it is.
-        examples: One line each; of bad files all, else the first LISTED.
+        examples: One each, in its parts: a path and what is wrong, or the members of a group; of bad files all, else
+            the first LISTED.
+        joint: What stands between the parts.
         groups: The rows of the same, for pictures.
     """
 
@@ -37,13 +39,14 @@ class Finding:
     title: str
     advice: str
     count: int
-    examples: tuple[str, ...] = ()
+    examples: tuple[tuple[str, ...], ...] = ()
+    joint: str = ": "
     groups: tuple[tuple[int, ...], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, without the rows."""
+        """Plain values, without the rows; an example of one part is that part."""
         named = {name: getattr(self, name) for name in ("severity", "kind", "title", "advice", "count")}
-        return named | {"examples": list(self.examples)}
+        return named | {"examples": [list(parts) if len(parts) > 1 else parts[0] for parts in self.examples]}
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,3 @@ class Patient:
     def path(self, row: int) -> str:
         """A row's path on one line that any terminal prints."""
         return printable(self.index.paths[row])
-
-    def paths(self, rows: Iterable[int]) -> tuple[str, ...]:
-        """Paths of the first LISTED rows."""
-        return tuple(self.path(row) for row in list(rows)[:LISTED])

@@ -37,6 +37,7 @@ class Index:
         source: What was asked for: a folder, an archive, a table; for arrays, empty.
         root: What the paths are relative to.
         layout: How it lies, as `Listing.layout`.
+        declared: The folders of splits that are there, with images or without.
         classes: Class names of the training images; `labels` point into `label_names`, not here.
         label_names: Every label that occurs, sorted: a class that only validation has is one of them.
         paths: As people would find them below root: "train/cat/001.jpg".
@@ -63,6 +64,7 @@ class Index:
     source: str
     root: str
     layout: str
+    declared: tuple[str, ...]
     classes: tuple[str, ...]
     label_names: tuple[str, ...]
     paths: tuple[str, ...]

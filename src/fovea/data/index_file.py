@@ -84,7 +84,7 @@ def _unpacked(column: NDArray[np.uint8]) -> tuple[str, ...]:
 
 def _with_keys(rest: dict[str, Any]) -> dict[str, Any]:
     """JSON's lists and text keys as the index has them."""
-    for name in ("classes", "label_names", "format_names", "mode_names"):
+    for name in ("classes", "declared", "label_names", "format_names", "mode_names"):
         rest[name] = tuple(rest[name])
     rest["containers"] = tuple((path, size, stamp) for path, size, stamp in rest["containers"])
     for name in ("reasons", "sentences"):

@@ -36,6 +36,8 @@ def data_of(index: Index, cut: Cut, *, allow_bad: int = 0) -> Data:
     splits: dict[str, Any] = {}
     for place, name in enumerate(SPLITS):
         rows = np.flatnonzero(places == place)
+        if name in index.declared and not len(rows):
+            raise DataError(f"{index.source}: the {name} folder holds no image")
         splits[name] = Split(name, FileImages(index, rows), labels[rows], index.classes) if len(rows) else None
     if splits["train"] is not None:
         check_classes("the training split", splits["train"])

@@ -22,6 +22,7 @@ from fovea.data.listing import ListedFile, Listing
 from fovea.data.looks import look
 from fovea.data.sets import Data
 from fovea.data.sources.layouts import open_listing
+from fovea.data.sources.shards import shard_files
 from fovea.data.store import Store
 from fovea.errors import MachineError, UnreadableImage
 
@@ -75,7 +76,7 @@ def _large(listing: Listing) -> bool:
 
 
 def _archives_unchanged(kept: Index, root: Path) -> bool:
-    there = {str(path) for path in root.rglob("*.tar")} if root.is_dir() else {str(root)}
+    there = {str(path) for path in shard_files(root.resolve())} if root.is_dir() else {str(root.resolve())}
     return _containers(kept.containers) == kept.containers and there == {path for path, *_ in kept.containers}
 
 
@@ -96,6 +97,7 @@ def _same(kept: Index, listing: Listing) -> bool:
         len(kept) == len(files)
         and kept.strays == listing.strays
         and kept.classes == listing.classes
+        and kept.declared == listing.splits
         and not kept.containers
         and kept.paths == tuple(file.path for file in files)
         and kept.sizes.tolist() == [file.size for file in files]
@@ -209,6 +211,7 @@ def _assembled(listing: Listing, found: Sequence[Found | None], source: Path) ->
         source=str(source),
         root=str(listing.root),
         layout=listing.layout,
+        declared=listing.splits,
         classes=listing.classes,
         label_names=label_names,
         paths=tuple(file.path for file in files),

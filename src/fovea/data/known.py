@@ -12,8 +12,6 @@ from fovea.errors import DataError
 
 MNIST_SPLIT: Fractions = (11 / 12, 1 / 12, 0.0)  # 55,000 and 5,000 of the 60,000
 CIFAR_SPLIT: Fractions = (0.9, 0.1, 0.0)  # 45,000 and 5,000 of the 50,000, as the ResNet paper has it
-IDX_SETS = {"mnist": idx.MNIST, "fashion_mnist": idx.FASHION_MNIST}
-CIFAR_SETS = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
 IMAGENET_FOLDERS = ("imagenet", "ImageNet", "ILSVRC2012", "ILSVRC")
 
 
@@ -33,9 +31,9 @@ def open_known(name: str, root: Path, cut: Cut, *, download: bool) -> Data | Pat
     if name == "digits":
         parts = cut_images(*digits.read(), digits.CLASSES, cut.otherwise(digits.SPLIT))
         return Data(name=name, classes=digits.CLASSES, channels=1, image_size=8, **parts)
-    if name in IDX_SETS:
+    if name in ("mnist", "fashion_mnist"):
         return _idx(name, root, cut.otherwise(MNIST_SPLIT), download=download)
-    if name in CIFAR_SETS:
+    if name in ("cifar10", "cifar100"):
         return _cifar(name, root, cut.otherwise(CIFAR_SPLIT), download=download)
     there = [root / folder for folder in IMAGENET_FOLDERS if (root / folder).is_dir()]
     if not there:
@@ -47,7 +45,7 @@ def open_known(name: str, root: Path, cut: Cut, *, download: bool) -> Data | Pat
 
 
 def _idx(name: str, root: Path, cut: Cut, *, download: bool) -> Data:
-    idx_set = IDX_SETS[name]
+    idx_set = idx.MNIST if name == "mnist" else idx.FASHION_MNIST
     train = idx.read(idx_set, "train", root, download=download)
     test = idx.read(idx_set, "test", root, download=download)
     parts = cut_images(*train, idx_set.classes, cut, in_train=True)
@@ -58,9 +56,10 @@ def _idx(name: str, root: Path, cut: Cut, *, download: bool) -> Data:
 
 def _cifar(name: str, root: Path, cut: Cut, *, download: bool) -> Data | Path:
     place = root / name
-    if place.is_dir() and not cifar.is_there(CIFAR_SETS[name], root):
+    cifar_set = cifar.CIFAR10 if name == "cifar10" else cifar.CIFAR100
+    if place.is_dir() and not cifar.is_there(cifar_set, root):
         return place
-    train, test, classes = cifar.read(CIFAR_SETS[name], root, download=download)
+    train, test, classes = cifar.read(cifar_set, root, download=download)
     parts = cut_images(*train, classes, cut, in_train=True)
     parts["test"] = Split("test", *test, classes)
     return Data(name=name, classes=classes, channels=3, image_size=32, **parts)

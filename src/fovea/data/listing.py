@@ -60,6 +60,7 @@ class Listing:
             labels: by code point where nothing else is said.
         files: Every image file, each once, in a fixed order: by split, class, path.
         containers: The archives in which the files lie, by path; none for a folder.
+        splits: The folders of splits that are there, with images or without; none where the set is still to be cut.
         strays: What else lies there and is no part of the set, by relative path, and what it is: "no image by its
             suffix", "a link to a folder, which is not followed", …
     """
@@ -69,4 +70,5 @@ class Listing:
     classes: tuple[str, ...]
     files: tuple[ListedFile, ...]
     containers: tuple[Path, ...] = ()
+    splits: tuple[str, ...] = ()
     strays: dict[str, str] = field(default_factory=dict)

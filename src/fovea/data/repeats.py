@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fovea.data.duplicates import NEAR, Near, exact, groups, near
-from fovea.data.finding import LISTED, Finding, Patient, Severity
+from fovea.data.finding import LISTED, Finding, Patient
 from fovea.data.index import SPLITS
 from fovea.data.looks import BITS
 from fovea.data.wording import in_words, several, share
@@ -41,23 +40,25 @@ def repeat_findings(patient: Patient) -> Iterator[Finding]:
 
 
 def _of_groups(patient: Patient, kind: Kind, found: list[list[int]]) -> Iterator[Finding]:
-    across = [group for group in found if len({patient.split(row) for row in group} - {""}) > 1]
-    torn = [group for group in found if len({patient.label(row) for row in group}) > 1]
-    within = [group for group in found if group not in across and group not in torn] if across or torn else found
+    splits = [{patient.split(row) for row in group} - {""} for group in found]
+    labels = [{patient.label(row) for row in group} for group in found]
+    across = [group for group, names in zip(found, splits, strict=True) if len(names) > 1]
+    torn = [group for group, names in zip(found, labels, strict=True) if len(names) > 1]
+    within = [group for group, some, names in zip(found, splits, labels, strict=True) if max(len(some), len(names)) < 2]
     if across:
         yield _across(patient, kind, across)
     if torn:
-        title = f"{several(len(torn), 'group')} of {kind.noun} under more than one label"
-        advice = "at most one label is right: look at them, and keep the images under that one"
-        yield _finding(patient, kind, "under two labels", torn, "warning", title, advice)
+        yield _finding(patient, kind, "under two labels", torn, _advice(kind, "under two labels"))
     if within:
-        several_copies = several(sum(map(len, within)) - len(within), "copy", "copies")
-        title = f"{several(len(within), 'group')} of {kind.noun} within one split ({several_copies} too many)"
-        advice = "they count several times in training and in scores; keep one of each" if kind.sure else SIMILAR
-        yield _finding(patient, kind, "within a split", within, "warning" if kind.sure else "note", title, advice)
+        yield _finding(patient, kind, "within a split", within, _advice(kind, "within a split"))
 
 
-SIMILAR: Final = "frames of one film or variants of one picture say little new; a new split must not part them"
+def _advice(kind: Kind, where: str) -> str:
+    if where == "under two labels":
+        return "one label at most is right: look at them, and keep each image under that one"
+    if kind.sure:
+        return "they count several times, in training and in scores; keep one of each"
+    return "nothing, where they are meant (frames of a film, variants of a picture); else keep one of each"
 
 
 def _across(patient: Patient, kind: Kind, found: list[list[int]]) -> Finding:
@@ -69,30 +70,46 @@ def _across(patient: Patient, kind: Kind, found: list[list[int]]) -> Finding:
         leaked, whole = int((places == place).sum()), int((patient.splits[patient.usable] == place).sum())
         if leaked:
             parts.append(f"{leaked:,} of {several(whole, f'{split} image')} ({share(leaked, whole)})")
-    title = f"{several(len(found), 'group')} of {kind.noun} in more than one split"
-    title += f": {in_words(parts)} known from training" if parts else ""
     if (patient.index.splits >= 0).any():
         advice = "scores flatter: remove the copies from training" + ("" if kind.sure else ", once you have looked")
     else:
-        advice = "scores flatter: keep one of each, or split by hand so that copies stay together"
-    return _finding(patient, kind, "across splits", found, "warning", title, advice)
+        advice = "scores flatter: keep one of each, or put them into splits by hand, copies together"
+    known = f"; training holds {in_words(parts)}" if parts else ""
+    return _finding(patient, kind, "across splits", found, advice, known)
 
 
-def _finding(
-    patient: Patient, kind: Kind, where: str, found: list[list[int]], severity: Severity, title: str, *advice: str
-) -> Finding:
-    say = {"across splits": patient.split, "under two labels": patient.label}.get(where)
-    examples = []
-    for group in found[:LISTED]:
-        shown = _telling(group, [say(row) for row in group]) if say else group[:IN_LINE]
-        named = [patient.path(row) + (f" ({say(row) or 'in no split'})" if say else "") for row in shown]
-        examples.append("\n= ".join(named) + (f"\n= {len(group) - len(shown):,} more" if len(group) > len(shown) else ""))
+def _finding(patient: Patient, kind: Kind, where: str, found: list[list[int]], advice: str, more: str = "") -> Finding:
+    harmless = where == "within a split" and not kind.sure
     return Finding(
-        severity=severity,
-        kind=f"{kind.word} {where}",
-        title=title,
-        advice=" ".join(advice),
+        severity="note" if harmless else "warning",
+        kind=f"{kind.word}, {where}",
+        title=f"{several(len(found), 'group')} of {kind.noun} {where}{more}",
+        advice=advice,
         count=len(found),
-        examples=tuple(examples),
+        examples=tuple(_example(patient, where, group) for group in found[:LISTED]),
+        joint=" = ",
         groups=tuple(map(tuple, found[:LISTED])),
     )
+
+
+def _example(patient: Patient, where: str, group: list[int]) -> tuple[str, ...]:
+    """The first members of a group, one of each split or label before a second of any."""
+    say = {"across splits": patient.split, "under two labels": patient.label}.get(where)
+    said = [say(row) for row in group] if say else [""] * len(group)
+    firsts = {word: place for place, word in reversed(list(enumerate(said)))}
+    order = sorted(range(len(group)), key=lambda place: (firsts[said[place]] != place, place))[:IN_LINE]
+    shown = [patient.path(group[place]) + (f" ({said[place]})" if said[place] else "") for place in sorted(order)]
+    return (*shown, f"{len(group) - IN_LINE:,} more") if len(group) > IN_LINE else tuple(shown)
+
+
+def _by_nature(found: Near) -> Iterator[Finding]:
+    """What was not counted, and why."""
+    if found.alike:
+        pairs = ("" if found.complete else "at least ") + several(found.alike, "pair")
+        yield Finding(
+            severity="note",
+            kind="alike by nature",
+            title=f"{pairs} of images as near as copies, but with many more around them",
+            advice=f"nothing: they are alike by nature, so that {NEAR} of {BITS} bits tell no copies among them",
+            count=found.alike,
+        )

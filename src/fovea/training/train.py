@@ -117,7 +117,7 @@ def train(
             network=network,
             optimiser=sgd(network, options),
             batches=batches,
-            validate=lambda: _judge(network, splits, "validation", data, fabric.device),
+            validate=lambda: _judge(fabric, network, splits["validation"], data, "validation"),
             options=options,
             run=run,
             console=console,
@@ -257,9 +257,12 @@ def _plan(title: str, network: nn.Module, splits: Mapping[str, Fitted]) -> str:
     return plan(title, {name: len(split) for name, split in splits.items()}, shapes, totals)
 
 
-def _judge(network: nn.Module, splits: Mapping[str, Fitted], name: str, data: Data, device: torch.device) -> Scores:
-    logits = network_logits(network, splits[name], device)
-    return score(logits, splits[name].labels, split=name, classes=data.classes)
+def _judge(fabric: Fabric, network: nn.Module, fitted: Fitted, data: Data, name: str) -> Scores:
+    """Every rank judges its share of the batches; the sum, in which every image stands once, is scored by all."""
+    logits = network_logits(network, fitted, fabric.device, rank=fabric.global_rank, ranks=fabric.world_size)
+    if fabric.world_size > 1:
+        logits = fabric.all_reduce(logits.expand(-1, len(data.classes)).contiguous(), reduce_op="sum")
+    return score(logits, fitted.labels, split=name, classes=data.classes)
 
 
 def _finish(
@@ -275,7 +278,7 @@ def _finish(
     fabric.barrier()
     best = checkpoints.load(run / checkpoints.BEST, network).best
     judged = [name for name in ("validation", "test") if name in splits]
-    scores = {name: _judge(network, splits, name, data, fabric.device) for name in judged}
+    scores = {name: _judge(fabric, network, splits[name], data, name) for name in judged}
     bundle = Bundle(
         network=network,
         architecture=bundles.describe(network),

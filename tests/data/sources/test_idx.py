@@ -205,7 +205,10 @@ def test_a_named_set_keeps_its_test_images_apart(tmp_path: Path, monkeypatch: py
     assert data.test is not None
     assert (len(data.train), len(data.validation), len(data.test)) == (22, 2, 6)
     assert (data.channels, data.image_size, data.padded_below) == (1, 28, 32)
-    assert data.source == {"source": "mnist", "split": None, "split_seed": 42, "data_root": str(tmp_path)}
+    assert data.source is not None
+    again = open_data(**data.source)
+    assert again.fingerprint() == data.fingerprint()
+    assert data.source["data_root"] == str(tmp_path)
     halves = open_data("mnist", data_root=tmp_path, split="0.4/0.4/0.2")
     assert halves.train is not None
     assert (len(halves.train), len(halves.split("validation")), len(halves.split("test"))) == (12, 12, 6)

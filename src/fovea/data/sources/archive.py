@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import stat
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from fovea.data.listing import ListedFile, Listing, Member
 from fovea.data.reading import MAX_BYTES, printable
@@ -37,6 +39,8 @@ def is_archive(path: Path) -> bool:
         DataError: it cannot be read, or is a compressed tar.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe must not make us wait
+            raise DataError(f"{path}: is neither a folder nor a regular file")
         with open(path, "rb") as file:
             beginning = file.read(512)
     except OSError as error:
@@ -64,7 +68,7 @@ def list_archive(path: Path) -> Listing:
     for member in found:
         if _suffix(member.path) not in SUFFIXES:
             strays[member.path] = f"no image by its suffix ({_suffix(member.path) or 'none'})"
-    splits = _splits({file.path.removeprefix(outer).partition("/")[0] for file in images})
+    splits = _splits(path, {file.path.removeprefix(outer).partition("/")[0] for file in images})
     listed = sorted((_labelled(file, splits) for file in images), key=_order)
     first = "train" if splits else ""
     classes = sorted({file.label for file in listed if file.split == first and file.label})
@@ -95,9 +99,12 @@ def members(path: Path, container: int, strays: Strays) -> Iterator[Found]:
     end = path.stat().st_size
     for found in _zip_members(path, container) if _zip_file(path) else _tar_members(path, container, strays):
         name = printable(found.path)
+        if found.size < 0:
+            raise DataError(f"{path}: is damaged: its member {name} has {found.size:,} bytes; get it again")
         if found.path.startswith("/") or ".." in found.path.split("/") or "\0" in found.path:
             raise DataError(f"{path}: its member {name} leads outside the archive; nothing was read")
-        if found.path in seen:
+        plain = posixpath.normpath(found.path)
+        if plain in seen:
             raise DataError(f"{path}: holds {name} twice; keep one of the two")
         if found.size > MAX_BYTES:
             raise DataError(f"{path}: its member {name} has {found.size:,} bytes, more than {MAX_BYTES:,}")
@@ -106,8 +113,8 @@ def members(path: Path, container: int, strays: Strays) -> Iterator[Found]:
             raise DataError(f"{path}: is cut: its member {name} lacks {missing:,} bytes; get it again")
         if len(seen) >= MOST_MEMBERS:
             raise DataError(f"{path}: has more than {MOST_MEMBERS:,} members; split it into shards")
-        seen.add(found.path)
-        yield found
+        seen.add(plain)
+        yield found._replace(path=plain)
 
 
 def read_member(descriptor: int, member: Member, size: int) -> bytes:
@@ -141,8 +148,10 @@ def _inflated(content: bytes, size: int) -> bytes:
 def _tar_members(path: Path, container: int, strays: Strays) -> Iterator[Found]:
     try:
         with tarfile.open(path, "r:") as archive:
-            for entry in archive:
+            while (entry := archive.next()) is not None:
                 name = entry.name.removeprefix("./")
+                if entry.size < 0:
+                    raise DataError(f"{path}: is damaged: its member {printable(name)} has {entry.size:,} bytes")
                 if entry.isfile() and not entry.issparse():
                     yield Found(name, entry.size, Member(container, entry.offset_data, entry.size))
                 elif not entry.isdir():
@@ -150,16 +159,45 @@ def _tar_members(path: Path, container: int, strays: Strays) -> Iterator[Found]:
                         kind = "a link" if entry.issym() or entry.islnk() else "no regular file"
                         raise DataError(f"{path}: its member {printable(name)} is {kind}; pack the files themselves")
                     strays[name] = "no regular file"
-    except (tarfile.TarError, OSError, EOFError) as error:
+                archive.members.clear()  # type: ignore[attr-defined]  # or a large archive fills the memory
+            _check_end(path, archive.offset)
+    except DataError:
+        raise
+    except (tarfile.TarError, OSError, EOFError, ValueError, IndexError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: is cut or damaged ({error}); get it again") from error
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Refuse a tar whose walk stopped elsewhere than at its end mark: tarfile takes any damage for the end.
+
+    Raises:
+        DataError: no block of zeros there, or something else than zeros behind it.
+    """
+    with open(path, "rb") as file:
+        file.seek(offset)
+        mark = file.read(tarfile.BLOCKSIZE)
+        if len(mark) < tarfile.BLOCKSIZE or mark.strip(b"\0"):
+            raise DataError(
+                f"{path}: is cut or damaged at byte {offset:,}, where its end mark is missing; get it again"
+            )
+        while rest := file.read(1 << 20):
+            if rest.strip(b"\0"):
+                raise DataError(
+                    f"{path}: more follows after its end mark at byte {offset:,}; join archives with tar -A"
+                )
 
 
 def _zip_members(path: Path, container: int) -> Iterator[Found]:
     try:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            _check_count(path, file, len(archive.infolist()))
             for entry in archive.infolist():
                 if entry.is_dir():
                     continue
+                if stat.S_ISLNK(entry.external_attr >> 16) and _suffix(entry.filename) in SUFFIXES:
+                    raise DataError(
+                        f"{path}: its member {printable(entry.filename)} is a link; pack the files themselves"
+                    )
                 if entry.flag_bits & 1:
                     raise DataError(f"{path}: its member {printable(entry.filename)} is encrypted; pack it without")
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -174,6 +212,19 @@ def _zip_members(path: Path, container: int) -> Iterator[Found]:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: is cut or damaged ({error}); get it again") from error
+
+
+def _check_count(path: Path, file: BinaryIO, found: int) -> None:
+    """Refuse a table of contents with another number of entries than its end announces: zipfile does not compare them.
+
+    Raises:
+        DataError: with both numbers.
+    """
+    file.seek(-min(path.stat().st_size, 22 + 65_535), os.SEEK_END)
+    tail = file.read()
+    announced = int.from_bytes(tail[(at := tail.rfind(b"PK\5\6")) + 10 : at + 12], "little")
+    if announced not in (0xFFFF, found & 0xFFFF):  # 0xFFFF: the number stands elsewhere
+        raise DataError(f"{path}: is damaged: it announces {announced:,} members and lists {found:,}; get it again")
 
 
 def _data_start(descriptor: int, offset: int, path: Path) -> int:
@@ -218,10 +269,13 @@ def _placed(found: Found, outer: str) -> ListedFile:
     return ListedFile(found.path, "", outer, found.size, 0, found.member)
 
 
-def _splits(tops: set[str]) -> dict[str, str]:
+def _splits(path: Path, tops: set[str]) -> dict[str, str]:
     """The top folders that are splits, and which; nothing where there is no training split."""
     names = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
-    found = {top: names[top] for top in tops if top in names}
+    found = {top: names[top] for top in sorted(tops) if top in names}
+    same = [top for top in found if list(found.values()).count(found[top]) > 1]
+    if same:
+        raise DataError(f"{path}: holds {' and '.join(same)}, which mean the same; keep one")
     return found if "train" in found.values() else {}
 
 

@@ -105,7 +105,14 @@ def arrange(root: Path, scan: Scan, top: str = "") -> Listing:
             raise DataError(f"{root / folder}: holds no class folders; expected {root / folder}/<class>/<image>")
     layout = "ILSVRC file names" if any(synsets) else "split folders" if splits else "class folders"
     named = tuple(sorted(classes.get("train" if splits else "", ())))
-    return Listing(root=root, layout=layout, classes=named, files=gathered.in_order(), strays=gathered.strays)
+    return Listing(
+        root=root,
+        layout=layout,
+        classes=named,
+        files=gathered.in_order(),
+        splits=tuple(splits),
+        strays=gathered.strays,
+    )
 
 
 Parts = dict[str, tuple[str, Scanned]]  # by split: the folder, and what lies in it

@@ -23,6 +23,11 @@ from fovea.errors import DataError
 
 PIXELS = 3 * 32 * 32
 LARGEST = 400_000_000  # bytes of an archive or of a file in it; the largest has 170,052,171
+ARRAY_NAMES = {
+    ("numpy", "ndarray"), ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
+}  # fmt: skip
+NUMBERS = ("u1", "i4", "i8")
 Pair = tuple[ArrayImages, NDArray[np.int64]]
 Read = Callable[[str], bytes]  # a file of the set, by its name
 
@@ -159,38 +164,77 @@ def _pickled(cifar_set: CifarSet, place: Path) -> tuple[Pair, Pair, tuple[str, .
 
     def part(name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         held = _loaded(place / name)
-        planes, labels = held.get("data"), held.get(labels_key)
-        if not isinstance(planes, np.ndarray) or planes.dtype != np.uint8 or planes.shape[1:] != (PIXELS,):
+        labels = held.get(labels_key)
+        try:
+            planes = _array(held.get("data"))
+        except Exception as error:  # as in _loaded
+            raise DataError(f"{place / name}: holds no array under 'data' ({error}); get it again") from error
+        if planes.dtype != np.uint8 or planes.shape[1:] != (PIXELS,):
             raise DataError(f"{place / name}: holds no images of {PIXELS:,} bytes each under 'data'")
-        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-            raise DataError(f"{place / name}: holds no list of whole numbers under {labels_key!r}")
+        known = range(cifar_set.num_classes)
+        if not isinstance(labels, list) or not all(type(label) is int and label in known for label in labels):
+            raise DataError(
+                f"{place / name}: holds no list of whole numbers from 0 to {known[-1]} under {labels_key!r}"
+            )
         return _images(planes), np.array(labels, np.int64)
 
-    names = _loaded(place / names_file).get(names_key, ())
-    return _checked(cifar_set, [part(name) for name in train_files], [part(test_file)], tuple(map(str, names)), place)
+    names = _loaded(place / names_file).get(names_key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{place / names_file}: holds no list of names under {names_key!r}")
+    return _checked(cifar_set, [part(name) for name in train_files], [part(test_file)], tuple(names), place)
+
+
+class _Built:
+    """What a pickle asks NumPy to build, noted and not built: NumPy's own reconstruction trusts sizes and pointers."""
+
+    def __init__(self, name: str, arguments: tuple[Any, ...]) -> None:
+        self.name, self.arguments = name, arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Name:
+    """Stands for a function or a class of NumPy's; calling it notes the call."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *arguments: Any) -> _Built:
+        return _Built(self.name, arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError(f"it sets the state of {self.name}")
 
 
 class _ArraysOnly(pickle.Unpickler):
     """Admits NumPy's array reconstruction and nothing else, so that no file runs code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("_codecs", "encode"): _latin1,
-        }
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return _reconstruct
-        if (module, name) not in known:
+        if (module, name) == ("_codecs", "encode"):
+            return _latin1
+        if (module, name) not in ARRAY_NAMES:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
-        return known[module, name]
+        return _Name(name)
 
 
-def _reconstruct(kind: Any, shape: Any, dtype: Any) -> Any:
-    """What NumPy's own function of the name does, for plain arrays only."""
-    if kind is not np.ndarray:
-        raise pickle.UnpicklingError(f"it asks for an array of kind {kind!r}")
-    return np.ndarray.__new__(np.ndarray, shape, dtype)
+def _array(built: object) -> NDArray[Any]:
+    """The array of whole numbers that a pickle asked for, from its bytes.
+
+    Raises:
+        pickle.UnpicklingError: it is anything else.
+    """
+    if not isinstance(built, _Built) or built.name != "_reconstruct":
+        raise pickle.UnpicklingError(f"{type(built).__name__} stands where an array belongs")
+    _, shape, kind, fortran, content = built.state
+    code = kind.arguments[0] if isinstance(kind, _Built) and kind.name == "dtype" else None
+    if code not in NUMBERS or kind.state[1] not in ("|", "<"):
+        raise pickle.UnpicklingError(f"an array of {code!r} stands where whole numbers belong")
+    content = content.encode("latin1") if isinstance(content, str) else content
+    return np.frombuffer(content, code).reshape(shape, order="F" if fortran else "C")
 
 
 def _latin1(text: str, encoding: str) -> bytes:

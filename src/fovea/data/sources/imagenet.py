@@ -15,7 +15,7 @@ from fovea.errors import DataError
 
 SYNSET_FOLDER = re.compile(r"n\d{8}")
 VALIDATION_FILE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
-KAGGLE = Path("ILSVRC/Data/CLS-LOC")
+KAGGLE = (Path("ILSVRC/Data/CLS-LOC"), Path("Data/CLS-LOC"))  # below what was unpacked, or below its ILSVRC
 SOLUTION = "LOC_val_solution.csv"
 DEVKIT = Path("ILSVRC2012_devkit_t12/data")
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
@@ -24,12 +24,12 @@ WORDS = ("LOC_synset_mapping.txt", "synset_words.txt")
 
 def is_imagenet(root: Path) -> bool:
     """Whether a folder has Kaggle's layout, or training folders that are all named by synsets."""
-    if (root / KAGGLE).is_dir():
+    if _images(root) != root:
         return True
     train = root / "train"
     if not train.is_dir():
         return False
-    names = [entry.name for entry in train.iterdir() if entry.is_dir()]
+    names = [entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return bool(names) and all(SYNSET_FOLDER.fullmatch(name) for name in names)
 
 
@@ -41,7 +41,7 @@ def list_imagenet(root: Path) -> Listing:
     Raises:
         DataError: flat validation images without a ground truth (and which files hold one), or one that does not fit.
     """
-    images = root / KAGGLE if (root / KAGGLE).is_dir() else root
+    images = _images(root)
     listing = list_folder(images)
     strays = dict(listing.strays)
     files = []
@@ -56,7 +56,9 @@ def list_imagenet(root: Path) -> Listing:
             continue
         files.append(file)
     ordered = tuple(sorted(files, key=_order))
-    return dataclasses.replace(listing, layout="ILSVRC", files=ordered, strays=strays)
+    labelled = {file.split for file in files}
+    splits = tuple(split for split in listing.splits if split != "test" or split in labelled)
+    return dataclasses.replace(listing, layout="ILSVRC", files=ordered, splits=splits, strays=strays)
 
 
 def synset_words(root: Path) -> dict[str, str]:
@@ -67,6 +69,10 @@ def synset_words(root: Path) -> dict[str, str]:
                 lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
                 return {synset: words for synset, _, words in (line.partition(" ") for line in lines) if words}
     return {}
+
+
+def _images(root: Path) -> Path:
+    return next((root / place for place in KAGGLE if (root / place).is_dir()), root)
 
 
 def _order(file: ListedFile) -> tuple[int, str, str]:

@@ -13,10 +13,11 @@ from fovea.data.sources.archive import Found, members
 from fovea.data.sources.folder import SPLIT_FOLDERS, SUFFIXES
 from fovea.errors import DataError
 
-LABELS = (".cls", ".txt", ".label", ".json")
+LABELS = (".cls", ".label", ".json", ".txt")
 PICKLED = (".pyd", ".pkl", ".pickle", ".pth", ".pt")
 NAMES = ("classes.txt", "classnames.txt")
 LONGEST_LABEL = 1 << 20  # bytes
+NUMBER = re.compile(r"[0-9]{1,18}")
 SPLIT_NAMES = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 
 
@@ -30,20 +31,20 @@ class Sample(NamedTuple):
 
 def is_shards(root: Path) -> bool:
     """Whether a folder, or one of its folders of splits, holds .tar files."""
-    return bool(_shards(root))
+    return bool(shard_files(root))
 
 
 def list_shards(root: Path) -> Listing:
     """Every image of a folder of shards, by split, shard and place.
 
-    Labels are numbers in `.cls`, names in `.txt` or `.label`, or "label" or "class" in `.json`. Numbers are named by the
-    lines of classes.txt where there is one. Splits are told by folder (train/000.tar) or by a word of the shard's name
+    Labels are numbers in `.cls`, names in `.label` or `.txt`, or "label" or "class" in `.json`. Numbers are named by
+    the lines of classes.txt where there is one. Splits are told by folder (train/000.tar) or by a word of its name
     (imagenet-train-000.tar); where there is none the set is still to be cut.
 
     Raises:
         DataError: a shard that is cut, a pickled member, a member that leads outside, a key named twice in a split.
     """
-    shards = _shards(root)
+    shards = shard_files(root)
     named = {path: _split(path, root) for path in shards}
     if any(named.values()) and not all(named.values()):
         bare = next(path for path, split in named.items() if not split)
@@ -76,10 +77,17 @@ def list_shards(root: Path) -> Listing:
     )
 
 
-def _shards(root: Path) -> list[Path]:
-    """The .tar files of a folder and of its folders of splits; none where it holds images in class folders."""
-    folders = [root, *(root / name for name in SPLIT_NAMES if (root / name).is_dir())]
-    return [path for folder in folders for path in folder.glob("*.tar") if path.is_file()]
+def shard_files(root: Path) -> list[Path]:
+    """The .tar files of a folder and of its folders of splits; none where it holds images or class folders as well."""
+    found: list[Path] = []
+    for folder in (root, *(root / name for name in SPLIT_NAMES if (root / name).is_dir())):
+        for path in folder.iterdir():
+            if path.name.startswith("."):
+                continue
+            if path.suffix.lower() in SUFFIXES or (path.is_dir() and (folder != root or path.name not in SPLIT_NAMES)):
+                return []
+            found += [path] if path.suffix == ".tar" and path.is_file() else []
+    return found
 
 
 def _split(path: Path, root: Path) -> str:
@@ -96,11 +104,14 @@ def _order(split: str) -> int:
 def _samples(path: Path, container: int, strays: dict[str, str]) -> list[Sample]:
     """The groups of one shard: every image with the first of its labels that there is."""
     images: dict[str, Found] = {}
-    labels: dict[str, str] = {}
+    labels: dict[str, dict[str, str]] = {}  # by key, then by suffix
+    links: dict[str, str] = {}
     with open(path, "rb") as file:
-        for found in members(path, container, strays):
+        for found in members(path, container, links):
             folder, slash, name = found.path.rpartition("/")
             stem, dot, extensions = name.partition(".")
+            if name.startswith("."):  # hidden, and what macOS adds
+                continue
             key, suffix = folder + slash + stem, f"{dot}{extensions.lower()}"
             last = suffix[suffix.rfind(".") :]
             if last in PICKLED:
@@ -114,15 +125,26 @@ def _samples(path: Path, container: int, strays: dict[str, str]) -> list[Sample]
                 if found.size > LONGEST_LABEL:
                     raise DataError(f"{path}: the label {printable(found.path)} has {found.size:,} bytes; is it one?")
                 file.seek(found.member.offset)
-                labels.setdefault(key, _label(file.read(found.size), last, f"{path}: {printable(found.path)}"))
+                label = _label(file.read(found.size), last, f"{path}: {printable(found.path)}")
+                labels.setdefault(key, {})[last] = label
             else:
                 strays[f"{path.name}/{found.path}"] = f"neither an image nor a label by its suffix ({last or 'none'})"
-    return [Sample(key, image, labels.get(key, "")) for key, image in images.items()]
+    if links:
+        named = printable(next(iter(links)))
+        raise DataError(f"{path}: its member {named} is a link or a device; pack the files themselves")
+    return [Sample(key, image, _first(labels.get(key, {}))) for key, image in images.items()]
+
+
+def _first(labels: dict[str, str]) -> str:
+    """Of several labels of an image the first that says something, in the order of LABELS: a caption comes last."""
+    return next((labels[suffix] for suffix in LABELS if labels.get(suffix)), "")
 
 
 def _label(content: bytes, suffix: str, place: str) -> str:
     try:
         text = content.decode().strip()
+        if suffix == ".cls" and not NUMBER.fullmatch(text):
+            raise ValueError(f"{text[:20]!r} is no whole number from 0")
         if suffix != ".json":
             return text
         held = json.loads(text)
@@ -151,7 +173,7 @@ def _class_names(root: Path) -> list[str]:
 
 def _named(label: str, names: list[str], path: Path, key: str) -> str:
     """A number by its line in classes.txt; a name as it is."""
-    if not names or not (label.isascii() and label.isdigit()):
+    if not names or not NUMBER.fullmatch(label):
         return label
     if int(label) >= len(names):
         raise DataError(f"{path}: {printable(key)} has the label {label}; classes.txt names {len(names)}, from 0")
@@ -160,5 +182,5 @@ def _named(label: str, names: list[str], path: Path, key: str) -> str:
 
 def _rank(label: str) -> tuple[bool, int, str]:
     """Numbers by their value, before names."""
-    number = label.isascii() and label.isdigit() and len(label) < 19
+    number = NUMBER.fullmatch(label) is not None
     return not number, int(label) if number else 0, label

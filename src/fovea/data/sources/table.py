@@ -42,13 +42,18 @@ def list_csv(path: Path) -> Listing:
     """
     rows = _rows(path)
     number, first = next(rows, (0, []))
-    columns = _columns(first)
+    columns = _columns(path, first)
     with_head = columns is not None
     files: dict[str, tuple[int, ListedFile]] = {}
     strays: dict[str, str] = {}
+    width = len(first)
     if not with_head and first:
         _add(path, number, first, Columns(0, 1, -1), files, strays)
     for number, row in rows:
+        if any(cell.strip() for cell in row[width:]):
+            raise DataError(
+                f"{path}, line {number}: has {len(row)} columns, not {width}; quote a path that holds commas"
+            )
         _add(path, number, row, columns or Columns(0, 1, -1), files, strays)
     if not files:
         raise DataError(f"{path}: names no image; expected a line 'path,label', then one for each image")
@@ -79,6 +84,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if size > MOST_BYTES:
         raise DataError(f"{path}: has {size:,} bytes, more than the limit of {MOST_BYTES:,}; is it a table of paths?")
+    if (at := content.find(b"\0")) >= 0:
+        line = content[:at].count(b"\n") + 1
+        raise DataError(f"{path}, line {line}: holds a NUL byte; save the table as UTF-8 text")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -100,11 +108,15 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=head.count)
 
 
-def _columns(first: list[str]) -> Columns | None:
+def _columns(table: Path, first: list[str]) -> Columns | None:
     """The columns by their heads; None where the first row is no head."""
     names = [cell.strip().lower() for cell in first]
     found = {what: next((i for i, name in enumerate(names) if name in heads), -1) for what, heads in HEADS.items()}
-    return Columns(**found) if found["path"] >= 0 and found["label"] >= 0 else None
+    if found["path"] >= 0 and found["label"] >= 0:
+        return Columns(**found)
+    if found["path"] >= 0:
+        raise DataError(f"{table}, line 1: names no column of labels; call it {', '.join(HEADS['label'][:3])}")
+    return None
 
 
 def _add(
