@@ -168,7 +168,7 @@ def card(bundle: Bundle) -> str:
     lines += ["## Use", "", "    fovea predict THIS_FOLDER IMAGE", "", "## Input", ""]
     lines += [
         f"Shorter side to {spec.resize} pixels, centre {spec.image_size}×{spec.image_size}, {spec.in_channels} "
-        f"channel{'s' if spec.in_channels > 1 else ''}, pixels / {spec.scale:g}, minus {list(spec.mean)}, divided by "
+        f"channel{'s' if spec.in_channels > 1 else ''}, pixels / {spec.scale:g}, minus {_mean(spec)}, divided by "
         f"{list(spec.std)}. `fovea` does this by itself.",
         "",
         "## Results",
@@ -181,6 +181,10 @@ def card(bundle: Bundle) -> str:
         lines += [f"| {split} | {scores['images']:,} | {scores['top1']:.2%} | {low:.2%} to {high:.2%} |"]
     lines += ["", "## Origin", "", "```json", json.dumps(bundle.provenance, indent=2, ensure_ascii=False), "```", ""]
     return "\n".join(lines)
+
+
+def _mean(spec: Preprocessing) -> str:
+    return f"{list(spec.mean)}" if len(spec.mean) <= spec.in_channels else "the mean image of the training set"
 
 
 def _from_meaning(folder: Path, meaning: dict[str, Any], network: nn.Module | None) -> Bundle:

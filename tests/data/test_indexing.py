@@ -16,7 +16,7 @@ from PIL import Image
 from fovea.data import index_file, indexing
 from fovea.data.cutting import Cut
 from fovea.data.index import CMYK, DEEP, FRAMES, LINK, SUFFIX, TRANSPARENT, TURNED, Index
-from fovea.data.indexed import data_of
+from fovea.data.indexed import data_of, notes
 from fovea.data.indexing import index_of, open_index
 from fovea.data.opening import open_data
 from fovea.data.sets import FileImages
@@ -336,3 +336,17 @@ def test_a_fingerprint_needs_no_reading_and_does_not_depend_on_the_place(
     assert one.fingerprint() == other.fingerprint()
     (tmp_path / "b/pets/class0/0.png").write_bytes(image(77))
     assert open_data(tmp_path / "b/pets").fingerprint() != one.fingerprint()
+
+
+def test_what_is_left_out_and_what_is_in_two_splits_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "pets"
+    for split in ("train", "val", "test"):
+        folder(root / split, images=5)
+    for number in range(3):
+        (root / f"val/class0/{number}.png").write_bytes(image(1000 + number))
+    (root / "train/class0/bad.png").write_bytes(b"")
+    said = notes(open_data(root, allow_bad=1))
+    assert said[0].startswith("1 files are left out, because they cannot be used; the first: ")
+    assert said[1].startswith("7 of 10 validation images are training images too, byte for byte")
+    assert said[2].startswith("10 of 10 test images are training images too")
+    assert notes(open_data("digits")) == []

@@ -61,6 +61,27 @@ def assign(index: Index, cut: Cut) -> NDArray[np.int8]:
     return places
 
 
+def notes(data: Data) -> list[str]:
+    """What a person should know of a set of files before training on it, a sentence each; nothing is opened for it."""
+    index = data.index
+    if index is None:
+        return []
+    found = []
+    bad = index.bad().tolist()
+    if bad:
+        found.append(f"{len(bad)} files are left out, because they cannot be used; the first: {index.why(bad[0])}")
+    rows = {name: split.images.rows for name in SPLITS if (split := getattr(data, name)) is not None}
+    trained = {index.digest(row) for row in rows["train"].tolist()}
+    for name in ("validation", "test"):
+        again = sum(index.digest(row) in trained for row in rows.get(name, np.empty(0, np.int64)).tolist())
+        if again:
+            found.append(
+                f"{again} of {len(rows[name])} {name} images are training images too, byte for byte, so that {name} "
+                f"accuracy is too high ('fovea check {index.source}' names them)"
+            )
+    return found
+
+
 def class_labels(index: Index) -> NDArray[np.int64]:
     """The label of every row as a place in the training classes; -1 for none, and for a class that training lacks."""
     places = {name: place for place, name in enumerate(index.classes)}

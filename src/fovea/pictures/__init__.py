@@ -6,8 +6,9 @@ matplotlib is imported when the first picture is drawn.
 """
 
 from fovea.pictures.confusion import confusion_matrix
+from fovea.pictures.contact_sheet import contact_sheet
 from fovea.pictures.curves import learning_curves
 from fovea.pictures.filters import filters
 from fovea.pictures.mistakes import mistakes
 
-__all__ = ["confusion_matrix", "filters", "learning_curves", "mistakes"]
+__all__ = ["confusion_matrix", "contact_sheet", "filters", "learning_curves", "mistakes"]

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fovea.errors import DataError, ShapeError
-from fovea.pictures.figure import GREY, LEFT, fit, house_style, one_line, png, sheet, width
+from fovea.pictures.contact_sheet import CELL, GAP, POINTS, Images, check_images
+from fovea.pictures.contact_sheet import draw as draw_sheet
+from fovea.pictures.figure import fit, one_line, png, width
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 MOST = 25
-CELL = 1.9  # inches of a picture with its caption
-ROOM = CELL - 0.2  # inches of a caption
-SMALL = 96  # pixels; up to this size each pixel is shown as a square
-POINTS = 8.0
+ROOM = CELL - GAP  # inches of a caption
 
 
 def mistakes(
@@ -51,19 +44,9 @@ def draw(
     """The figure of `mistakes`."""
     _check(images, true, predicted, confidence)
     shown = min(len(images), MOST)
-    columns = max(2, math.ceil(math.sqrt(shown)))
-    with house_style():
-        if not shown:
-            return _empty(title)
-        title = title if shown == len(images) else f"{title} ({shown} of {len(images):,})"
-        captions = [caption(*three) for three in zip(true[:shown], predicted[:shown], confidence[:shown], strict=True)]
-        figure = sheet(max(4.8, CELL * columns), CELL * math.ceil(shown / columns) + 0.8, title)
-        grid = figure.subplots(math.ceil(shown / columns), columns, squeeze=False)
-        for axes in grid.flat:
-            axes.axis("off")
-        for axes, image, text in zip(grid.flat, images, captions, strict=False):
-            _show(axes, np.asarray(image), text)
-    return figure
+    title = title if shown == len(images) else f"{title} ({shown} of {len(images):,})"
+    captions = [caption(*three) for three in zip(true[:shown], predicted[:shown], confidence[:shown], strict=True)]
+    return draw_sheet(images[:shown], captions, title=title, empty="No mistakes to show.")
 
 
 def caption(true: str, predicted: str, confidence: float) -> str:
@@ -86,25 +69,7 @@ def _check(images: Images, true: Sequence[str], predicted: Sequence[str], confid
             f"images ({len(images)}), true ({len(true)}), predicted ({len(predicted)}) and confidence "
             f"({len(confidence)}) must be of one length; give one of each per mistake"
         )
-    for number, image in enumerate(images):
-        shape = np.shape(image)
-        if not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) or 0 in shape:
-            raise ShapeError(f"image {number} (shape {shape}) must be (H, W, 3), (H, W, 1) or (H, W)")
-        if np.asarray(image).dtype != np.uint8:
-            raise DataError(f"image {number} ({np.asarray(image).dtype}) must be 8-bit, values from 0 to 255 as uint8")
+    check_images(images)
     for number, surely in enumerate(confidence):
         if not 0 <= surely <= 1:
             raise DataError(f"confidence (={surely}) of image {number} must lie in [0, 1]")
-
-
-def _empty(title: str) -> Figure:
-    figure = sheet(5.0, 1.6, title)
-    figure.text(LEFT / 5, 0.55, "No mistakes to show.", va="center", fontsize=11, color=GREY)
-    return figure
-
-
-def _show(axes: Axes, image: NDArray[np.uint8], text: str) -> None:
-    squares = max(image.shape[:2]) <= SMALL
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if squares else "auto")
-    axes.set_anchor("N")
-    axes.set_title(text, fontsize=POINTS, loc="center")

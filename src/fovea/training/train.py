@@ -22,6 +22,7 @@ from fovea import bundle as bundles
 from fovea.bundle import Bundle
 from fovea.cost.count import measure, parameters
 from fovea.data.fitted import Fitted
+from fovea.data.indexed import notes
 from fovea.data.loader import TrainingBatches
 from fovea.data.opening import open_data
 from fovea.data.preparing import Wanted, components, geometry, prepare
@@ -111,6 +112,8 @@ def train(
             _open_folder(run, described, resume=resume)
         stop = stack.enter_context(stop_on_signals())
         console = stack.enter_context(Console(quiet=quiet or not fabric.is_global_zero))
+        for note in notes(data):
+            console.say(f"note: {note}")
         console.say(_plan(f"{name} on {data.name}", network, splits))
         loop = Loop(
             fabric=fabric,
@@ -261,7 +264,9 @@ def _judge(fabric: Fabric, network: nn.Module, fitted: Fitted, data: Data, name:
     """Every rank judges its share of the batches; the sum, in which every image stands once, is scored by all."""
     logits = network_logits(network, fitted, fabric.device, rank=fabric.global_rank, ranks=fabric.world_size)
     if fabric.world_size > 1:
-        logits = fabric.all_reduce(logits.expand(-1, len(data.classes)).contiguous(), reduce_op="sum")
+        summed = fabric.all_reduce(logits.expand(-1, len(data.classes)).contiguous(), reduce_op="sum")
+        assert isinstance(summed, torch.Tensor)
+        logits = summed
     return score(logits, fitted.labels, split=name, classes=data.classes)
 
 
