@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from fovea.data.doctor import Report
 
 NOWHERE = Path()
-SHOWN = 12  # images on the sheet of augmented ones, a row each
-EPOCHS = 8  # how often each is shown
+SHOWN = 9  # images on the sheet of augmented ones, a row each
+EPOCHS = 7  # how often each is shown
 PHOTOGRAPH = 224  # pixels; the side of the network's square where nothing else tells it
 
 
@@ -120,6 +120,6 @@ def _draw(asked: Check) -> int:
     rows = [picture for row in zip(plain, *columns, strict=True) for picture in row]
     heads = ["evaluated", *(f"epoch {epoch + 1}" for epoch in range(EPOCHS))] * len(chosen)
     title = f"{data.name}: {len(chosen)} of {len(train):,} training images as evaluated, and in {EPOCHS} epochs"
-    write_durably(asked.show_augmented, contact_sheet(rows, heads, title=title, columns=EPOCHS + 1))
+    write_durably(asked.show_augmented, contact_sheet(rows, heads, title=title, columns=EPOCHS + 1, cell=1.25))
     print(f"wrote {asked.show_augmented}", file=sys.stderr)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from typing import Final
 
 import numpy as np
@@ -67,11 +67,16 @@ def _twins(patient: Patient) -> Iterator[Finding]:
     found: dict[str, list[str]] = {}
     for name in patient.index.label_names:
         found.setdefault(alike(name), []).append(name)
-    twins = [tuple(map(ascii, names)) for names in found.values() if len(names) > 1]  # ascii tells é from e and accent
+    twins = [tuple(map(_told_apart(names), names)) for names in found.values() if len(names) > 1]
     if twins:
         title = f"{_classes(twins)} under more than one spelling"
         advice = "they count as different classes; give both one name: case, blanks and Unicode form (NFC) alike"
         yield _of_classes("spelled twice", title, advice, twins, joint=" = ")
+
+
+def _told_apart(names: list[str]) -> Callable[[str], str]:
+    """How to write names so that a reader sees what differs: by code points where they look the same on a screen."""
+    return repr if len({unicodedata.normalize("NFC", name) for name in names}) == len(names) else ascii
 
 
 def _missing(patient: Patient) -> Iterator[Finding]:
@@ -107,7 +112,7 @@ def _imbalance(patient: Patient) -> Iterator[Finding]:
         severity="warning",
         kind="imbalance",
         title=f"The largest class has {ratio:,.0f} times as many training images as the smallest",
-        advice=f"from {IMBALANCE}:1 on, accuracy hides the rare classes: look at each class's own, and add images",
+        advice=f"from {IMBALANCE}:1 on, accuracy hides the rare classes: look at the accuracy of each, and add images",
         count=1,
         examples=tuple(_counted({name: counts[name] for name in (largest, smallest)})),
     )

@@ -120,7 +120,7 @@ def examine(index: Index, splits: NDArray[np.int8], *, pixels: Pixels | None = N
         refusal: Why the set could not be cut, where it could not.
     """
     patient = Patient(index, splits, pixels)
-    found = [*_refused(refusal), *file_findings(patient), *repeat_findings(patient), *class_findings(patient)]
+    found = [*_refused(refusal), *repeat_findings(patient), *class_findings(patient), *file_findings(patient)]
     rows = patient.usable
     return Report(
         name=printable(index.name),

@@ -76,7 +76,8 @@ def near(looks: Looks) -> Near:
     outstanding &= outstanding.sum() >= OUTSTANDING * len(pairs)
     kept = pairs[outstanding]
     kept = kept[np.lexsort((kept[:, 1], kept[:, 0]))]
-    return Near(kept, _distances(looks[kept[:, 0]], looks[kept[:, 1]]), int((~outstanding).sum()), complete)
+    distances = _distances(looks[kept[:, 0]], looks[kept[:, 1]]).astype(np.int64)
+    return Near(kept, distances, int((~outstanding).sum()), complete)
 
 
 def groups(pairs: Pairs) -> list[list[int]]:
@@ -170,9 +171,9 @@ def _stand_out(looks: Looks, pairs: Pairs) -> NDArray[np.bool_]:
     return alone[inverse.reshape(pairs.shape)].any(axis=1)
 
 
-def _distances(some: Looks, others: Looks) -> NDArray[np.int64]:
+def _distances(some: Looks, others: Looks) -> NDArray[np.uint8]:
     """In how many of the 128 bits hashes differ."""
-    differing: NDArray[np.int64] = _ones(some[..., 0] ^ others[..., 0]) + _ones(some[..., 1] ^ others[..., 1])
+    differing: NDArray[np.uint8] = _ones(some[..., 0] ^ others[..., 0]) + _ones(some[..., 1] ^ others[..., 1])
     return differing
 
 

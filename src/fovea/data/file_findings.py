@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -102,7 +103,8 @@ def _shapes(patient: Patient) -> Iterator[Finding]:
     if len(small):
         title = f"{several(len(small), 'image')} ({share(len(small), len(rows))}) with a side below {SMALL} pixels"
         advice = "enlarging adds no detail; a network made for small images suits them (lenet5, cifar_…)"
-        yield _of_rows(patient, small, "note", "small", title, advice)
+        found = _of_rows(patient, small, "note", "small", title, advice)
+        yield found if 2 * len(small) < len(rows) else dataclasses.replace(found, examples=(), groups=())
 
 
 def _tones(patient: Patient) -> Iterator[Finding]:
@@ -110,7 +112,7 @@ def _tones(patient: Patient) -> Iterator[Finding]:
     index, rows = patient.index, patient.usable
     flat = np.array([row for row in rows[~index.looks[rows].any(axis=1)][:LOOKED_AT].tolist() if _flat(patient, row)])
     if len(flat):
-        advice = "nothing can be learned from them: look whether the camera or the export failed, and remove them"
+        advice = "one tone teaches nothing: see whether the camera or the export failed, and remove them"
         title = f"{several(len(flat), 'image')} of one tone, without any content"
         yield _of_rows(patient, flat.astype(np.int64), "warning", "one tone", title, advice)
     names = np.array([name in GREY for name in index.mode_names], bool)

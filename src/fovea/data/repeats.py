@@ -104,12 +104,12 @@ def _example(patient: Patient, where: str, group: list[int]) -> tuple[str, ...]:
 
 def _by_nature(found: Near) -> Iterator[Finding]:
     """What was not counted, and why."""
-    if found.alike:
+    if found.alike or not found.complete:
         pairs = ("" if found.complete else "at least ") + several(found.alike, "pair")
         yield Finding(
             severity="note",
             kind="alike by nature",
-            title=f"{pairs} of images as near as copies, but with many more around them",
-            advice=f"nothing: they are alike by nature, so that {NEAR} of {BITS} bits tell no copies among them",
+            title=f"{pairs} of images that differ as little as copies do, but so do others around them",
+            advice=f"nothing: they are alike by nature, and {NEAR} of {BITS} bits are too little to tell copies",
             count=found.alike,
         )

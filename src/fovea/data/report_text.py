@@ -17,7 +17,7 @@ WIDTH: Final = 100
 EXAMPLES: Final = 10  # of each finding
 ROWS: Final = 20  # of the table of classes, shown whole up to here
 ENDS: Final = 5  # classes shown of each end of a longer table
-NAME: Final = 40  # columns of a class's name
+CELL: Final = 12  # columns of a number in it
 HEADS: Final = {
     "bad": "Bad: these files make the check fail",
     "warning": "Warnings: worth mending before training",
@@ -45,12 +45,12 @@ def verdict(report: Report) -> str:
 def described(report: Report) -> list[tuple[str, str]]:
     """What the set is: a few lines, each with its head."""
     where = f"{report.layout} in {report.root}" if report.root else report.layout
-    kinds = [f"{name} {count:,}" for counts in (report.formats, report.modes) for name, count in counts.items()]
+    kinds = [", ".join(f"{name} {n:,}" for name, n in counts.items()) for counts in (report.formats, report.modes)]
     lines = [
         ("set", f"{several(report.usable, 'usable image')} in {_classes(report)}, {in_bytes(report.bytes)}"),
         ("where", where),
         ("splits", ", ".join(f"{name} {count:,}" for name, count in report.splits.items()) or "none"),
-        ("kinds", ", ".join(kinds) or "none"),
+        ("kinds", "; ".join(filter(None, kinds)) or "none"),
     ]
     return lines + ([("sizes", _sizes(report.sizes, report.usable))] if report.sizes else [])
 
@@ -107,7 +107,7 @@ def _table(report: Report) -> list[str]:
     heads = list(report.splits)
     shown, left = _chosen(report.classes)
     names = [f"    and {several(left, 'class', 'classes')} between" if name is None else name for name in shown]
-    side = min(NAME, max(columns(name) for name in [*names, "Class", "all classes"]))
+    side = min(WIDTH - CELL * len(heads), max(columns(name) for name in [*names, "Class", "all classes"]))
     lines = [_line("Class", heads, side)]
     for name, label in zip(shown, names, strict=True):
         lines.append(label if name is None else _line(label, [f"{n:,}" for n in report.classes[name].values()], side))
@@ -116,7 +116,7 @@ def _table(report: Report) -> list[str]:
 
 def _line(name: str, cells: list[str], side: int) -> str:
     name = shortened(name, side)
-    return name + " " * (side - columns(name)) + "".join(f"{cell:>12}" for cell in cells)
+    return name + " " * (side - columns(name)) + "".join(f"{cell:>{CELL}}" for cell in cells)
 
 
 def _chosen(classes: dict[str, dict[str, int]]) -> tuple[list[str | None], int]:

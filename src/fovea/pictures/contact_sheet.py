@@ -68,6 +68,8 @@ def draw(
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
+        for axes in grid.flat[len(images) :]:
+            axes.remove()
         for axes, image, caption in zip(grid.flat, images, captions, strict=False):
             _show(axes, np.asarray(image), "\n".join(fit(line, cell - GAP, POINTS) for line in caption.split("\n")))
     return figure
@@ -89,22 +91,23 @@ def check_images(images: Images) -> None:
 
 
 def beside(images: Sequence[NDArray[np.uint8]], *, side: int = 128, gap: int = 6) -> NDArray[np.uint8]:
-    """Images of colour side by side on white, each enlarged or shrunk to fit a square of that side in pixels."""
-    squares = [_in_square(image, side) for image in images]
-    parts = [part for square in squares for part in (np.full((side, gap, 3), 255, np.uint8), square)][1:]
-    return np.concatenate(parts, axis=1)
+    """Images of colour side by side on white, each enlarged or shrunk so that its longer side has that many pixels."""
+    scaled = [_scaled(image, side) for image in images]
+    tall = max(len(image) for image in scaled)
+    whole = np.full((tall, (side + gap) * len(scaled) - gap, 3), 255, np.uint8)
+    for place, image in enumerate(scaled):
+        top, left = (tall - image.shape[0]) // 2, place * (side + gap) + (side - image.shape[1]) // 2
+        whole[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return whole
 
 
-def _in_square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Every side-th pixel or each several times: nearest neighbours."""
+def _scaled(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """By nearest neighbours."""
     height, width = image.shape[:2]
     longer = max(height, width)
     tall, wide = max(1, side * height // longer), max(1, side * width // longer)
     rows, columns = np.arange(tall) * height // tall, np.arange(wide) * width // wide
-    square = np.full((side, side, 3), 255, np.uint8)
-    top, left = (side - tall) // 2, (side - wide) // 2
-    square[top : top + tall, left : left + wide] = image[rows[:, None], columns]
-    return square
+    return image[rows[:, None], columns]
 
 
 def _height(images: Images, cell: float) -> float:
