@@ -93,7 +93,7 @@ def test_pairs_that_do_not_stand_out_are_counted_as_alike() -> None:
 
 def test_copies_stand_out_beside_images_that_are_alike() -> None:
     pattern = random_looks(1, seed=9)[0]
-    drawings = np.array([flipped(pattern, 7, seed) for seed in range(40)])
+    drawings = np.array([flipped(pattern, 6, seed) for seed in range(60)])
     photographs = random_looks(200)
     copies = np.array([flipped(photographs[row], 3, row) for row in range(100)])
     found = near(np.concatenate([photographs, copies, drawings]))

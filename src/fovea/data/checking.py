@@ -44,7 +44,7 @@ def check(source: Any, options: DataOptions | None = None, *, progress: Progress
         return _of_arrays(data)
     index = open_index(files, progress=progress)
     images = FileImages(index, np.arange(len(index)))
-    places, refusal = _places(index, options)
+    places, refusal = _places(index, known.accustomed(str(source), _cut(options)))
     return doctor.examine(index, places, pixels=lambda row: np.asarray(images[row], np.uint8), refusal=refusal)
 
 
@@ -64,10 +64,10 @@ def _cut(options: DataOptions) -> Cut:
     return Cut(parse_fractions(options.split) if options.split else None, options.split_seed, fold, options.fraction)
 
 
-def _places(index: Index, options: DataOptions) -> tuple[NDArray[np.int8], str]:
+def _places(index: Index, cut: Cut) -> tuple[NDArray[np.int8], str]:
     """Who trains, validates and tests; where that cannot be cut, where the files lie, and why it cannot."""
     try:
-        return assign(index, _cut(options)), ""
+        return assign(index, cut), ""
     except DataError as error:
         places = index.splits.copy()
         places[index.bad()] = LEFT_OUT

@@ -1,9 +1,10 @@
 """Images that occur more than once: byte for byte by their hashes, nearly so by their perceptual hashes.
 
-What looks alike is no duplicate where everything looks alike: among handwritten digits on black, thousands of images
-lie within a few bits of any one. So a pair counts only where it stands out: around one of the two, at least as many
-images lie within NEAR bits as in the ring beyond, from NEAR to twice as far. Copies of a photograph stand alone; among
-digits the ring holds thirty times as many. And where few of the pairs that close stand out, none of them counts.
+What looks alike is no duplicate where everything looks alike: among handwritten digits on black, dozens of images lie
+within a few bits of any one. So a pair counts only where it stands out: around one of the two, at most CROWD times as
+many images lie in the ring from NEAR bits to twice as far as lie within NEAR. Copies of a photograph stand alone, and
+so do frames of a film, which lie in a row; among digits the ring holds thirty times as many. And where less than half
+of the images that have such a neighbour stand out, none of them counts: the rest are chance.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ BANDS: Final = NEAR + 1  # of the bits; within NEAR bits, at least one band is e
 TOGETHER: Final = 1 << 21  # comparisons held in memory at once
 MOST_PAIRS: Final = 10_000_000
 MOST_COMPARED: Final = 500_000_000  # to see what lies around the images of pairs
-OUTSTANDING: Final = 1 / 3  # of the pairs within NEAR; where fewer stand out, those are chance
+CROWD: Final = 2  # times as many images in the ring as within NEAR, up to which an image stands out
+OUTSTANDING: Final = 0.5  # of the images in pairs; where fewer stand out, those are chance
+SAMPLE: Final = 1024  # images by which that is judged
 
 Pairs = NDArray[np.int64]
 Looks = NDArray[np.uint64]
@@ -73,7 +76,6 @@ def near(looks: Looks) -> Near:
     found, complete = _within(looks[firsts])
     pairs = np.concatenate([copies, np.sort(firsts[found], axis=1)])
     outstanding = _stand_out(looks, pairs)
-    outstanding &= outstanding.sum() >= OUTSTANDING * len(pairs)
     kept = pairs[outstanding]
     kept = kept[np.lexsort((kept[:, 1], kept[:, 0]))]
     distances = _distances(looks[kept[:, 0]], looks[kept[:, 1]]).astype(np.int64)
@@ -132,7 +134,7 @@ def _sharing(values: NDArray[np.uint16], looks: Looks) -> Iterator[tuple[Pairs, 
     """
     places = np.arange(len(values))
     following = np.searchsorted(values, values, side="right") - places - 1
-    limit, budget = int(following.max(initial=0)), 30_000_000 + 100 * len(values)
+    limit, budget = int(following.max(initial=0)), 10_000_000 + 100 * len(values)
     while np.minimum(following, limit).sum() > budget:
         limit //= 2
     counts = np.minimum(following, limit)
@@ -155,20 +157,25 @@ def _parts(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def _stand_out(looks: Looks, pairs: Pairs) -> NDArray[np.bool_]:
-    """Whether around one of the two, no more images lie in the ring beyond NEAR than within it."""
+    """Whether one of the two stands out; of no pair, where most images do not."""
     rows, inverse = np.unique(pairs, return_inverse=True)
     within = np.bincount(inverse.ravel(), minlength=len(rows))
-    others = np.arange(len(looks))
+    some = slice(None, None, max(1, len(rows) // SAMPLE))
+    if not len(rows) or _alone(looks, rows[some], within[some]).mean() < OUTSTANDING:
+        return np.zeros(len(pairs), bool)
+    return _alone(looks, rows, within)[inverse.reshape(pairs.shape)].any(axis=1)
+
+
+def _alone(looks: Looks, rows: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether few images lie in the ring beyond NEAR bits, measured by how many lie within."""
     step = max(1, -(-len(rows) * len(looks) // MOST_COMPARED))  # of too many, every so-manieth stands for the rest
-    others = others[::step]
+    others = looks[::step]
     ring = np.empty(len(rows), np.int64)
     height = max(1, TOGETHER // max(len(others), 1))
     for start in range(0, len(rows), height):
-        some = looks[rows[start : start + height]]
-        apart = _distances(some[:, None], looks[None, others])
+        apart = _distances(looks[rows[start : start + height], None], others[None])
         ring[start : start + height] = ((apart > NEAR) & (apart <= 2 * NEAR)).sum(axis=1) * step
-    alone: NDArray[np.bool_] = ring <= within
-    return alone[inverse.reshape(pairs.shape)].any(axis=1)
+    return np.asarray(ring <= CROWD * within)
 
 
 def _distances(some: Looks, others: Looks) -> NDArray[np.uint8]:

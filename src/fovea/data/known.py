@@ -12,6 +12,7 @@ from fovea.errors import DataError
 
 MNIST_SPLIT: Fractions = (11 / 12, 1 / 12, 0.0)  # 55,000 and 5,000 of the 60,000
 CIFAR_SPLIT: Fractions = (0.9, 0.1, 0.0)  # 45,000 and 5,000 of the 50,000, as the ResNet paper has it
+SPLITS = {"mnist": MNIST_SPLIT, "fashion_mnist": MNIST_SPLIT, "cifar10": CIFAR_SPLIT, "cifar100": CIFAR_SPLIT}
 IMAGENET_FOLDERS = ("imagenet", "ImageNet", "ILSVRC2012", "ILSVRC")
 
 
@@ -32,9 +33,9 @@ def open_known(name: str, root: Path, cut: Cut, *, download: bool) -> Data | Pat
         parts = cut_images(*digits.read(), digits.CLASSES, cut.otherwise(digits.SPLIT))
         return Data(name=name, classes=digits.CLASSES, channels=1, image_size=8, **parts)
     if name in ("mnist", "fashion_mnist"):
-        return _idx(name, root, cut.otherwise(MNIST_SPLIT), download=download)
+        return _idx(name, root, accustomed(name, cut), download=download)
     if name in ("cifar10", "cifar100"):
-        return _cifar(name, root, cut.otherwise(CIFAR_SPLIT), download=download)
+        return _cifar(name, root, accustomed(name, cut), download=download)
     there = [root / folder for folder in IMAGENET_FOLDERS if (root / folder).is_dir()]
     if not there:
         raise DataError(
@@ -42,6 +43,11 @@ def open_known(name: str, root: Path, cut: Cut, *, download: bool) -> Data | Pat
             f"image-net.org; then give its place with --data-root or FOVEA_DATA, or name its folder itself"
         )
     return there[0]
+
+
+def accustomed(name: str, cut: Cut) -> Cut:
+    """The cut, with the fractions that are the custom for a named set where none are asked for."""
+    return cut.otherwise(SPLITS[name]) if name in SPLITS else cut
 
 
 def _idx(name: str, root: Path, cut: Cut, *, download: bool) -> Data:

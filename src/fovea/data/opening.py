@@ -76,7 +76,7 @@ def open_data(
         again |= {"source": str(source), "data_root": str(root)}
         if isinstance(found, Data):
             return dataclasses.replace(found, source=again)
-        path = found  # it lies in files
+        path, cut = found, known.accustomed(str(source), cut)  # it lies in files
     again.setdefault("source", str(path.absolute()))
     data = data_of(open_index(path, progress=progress), cut, allow_bad=allow_bad)
     name = str(source) if source in KNOWN else data.name
