@@ -121,7 +121,7 @@ Warnings: worth mending before training
     → scores flatter: remove the copies from training
   1 group of identical images under two labels
       train/cat/0.jpg (cat) = validation/dog/2.jpg (dog)
-    → one label at most is right: look at them, and keep each image under that one
+    → look at them: one label at most is right; keep each image under that one
   1 thing beside the images, passed over
       train/notes.txt: no image by its suffix (.txt)
     → nothing, if they are no images; convert images of other formats to JPEG or PNG

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Final
 
 import numpy as np
@@ -42,7 +42,7 @@ def _foreign(patient: Patient) -> Iterator[Finding]:
             yield _of_classes(f"only in {split}", title, advice, _counted(foreign))
 
 
-def _of_classes(kind: str, title: str, advice: str, examples: list[tuple[str, ...]], joint: str = ": ") -> Finding:
+def _of_classes(kind: str, title: str, advice: str, examples: Sequence[tuple[str, ...]], joint: str = ": ") -> Finding:
     return Finding(
         severity="warning",
         kind=kind,

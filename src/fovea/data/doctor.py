@@ -124,7 +124,7 @@ def examine(index: Index, splits: NDArray[np.int8], *, pixels: Pixels | None = N
     rows = patient.usable
     return Report(
         name=printable(index.name),
-        root=printable(index.root),
+        root=printable(index.source),
         layout=index.layout,
         files=len(index),
         usable=len(rows),

@@ -163,7 +163,7 @@ def _stand_out(looks: Looks, pairs: Pairs) -> NDArray[np.bool_]:
     some = slice(None, None, max(1, len(rows) // SAMPLE))
     if not len(rows) or _alone(looks, rows[some], within[some]).mean() < OUTSTANDING:
         return np.zeros(len(pairs), bool)
-    return _alone(looks, rows, within)[inverse.reshape(pairs.shape)].any(axis=1)
+    return np.asarray(_alone(looks, rows, within)[inverse.reshape(pairs.shape)].any(axis=1))
 
 
 def _alone(looks: Looks, rows: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.bool_]:

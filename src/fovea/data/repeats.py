@@ -55,7 +55,8 @@ def _of_groups(patient: Patient, kind: Kind, found: list[list[int]]) -> Iterator
 
 def _advice(kind: Kind, where: str) -> str:
     if where == "under two labels":
-        return "one label at most is right: look at them, and keep each image under that one"
+        unsure = "" if kind.sure else "where they are one picture, "
+        return f"look at them: {unsure}one label at most is right; keep each image under that one"
     if kind.sure:
         return "they count several times, in training and in scores; keep one of each"
     return "nothing, where they are meant (frames of a film, variants of a picture); else keep one of each"

@@ -107,12 +107,12 @@ def _scaled(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     longer = max(height, width)
     tall, wide = max(1, side * height // longer), max(1, side * width // longer)
     rows, columns = np.arange(tall) * height // tall, np.arange(wide) * width // wide
-    return image[rows[:, None], columns]
+    return np.asarray(image[rows[:, None], columns])
 
 
 def _height(images: Images, cell: float) -> float:
     """Inches of a row: of wide images less than of square ones."""
-    tallest = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
+    tallest: float = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
     return cell * min(1.0, tallest) + (0.0 if tallest > 0.8 else 0.35)
 
 
