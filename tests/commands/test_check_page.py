@@ -10,7 +10,7 @@ from PIL import Image
 
 from fovea.commands.check_page import sections
 from fovea.data.checking import check
-from fovea.data.doctor import Report
+from fovea.data.doctor.report import Report
 from fovea.pictures.page import Picture, Section, Table, Text, page
 
 

@@ -106,16 +106,17 @@ def fuzz(files: int) -> dict[str, int]:
         name = draw.choice(list(known))
         content = mutated(known[name], known[draw.choice(list(known))], draw)
         content = mended(content) if name.startswith("PNG") and number % 4 else content
+        verdict, sentence = "image", "fuzzed: "
         try:
             array = decode(content, name="fuzzed")
+        except UnreadableImage as error:
+            verdict, sentence = error.reason, str(error)
+        else:
             assert array.ndim == 3
             assert array.shape[2] == 3
             assert array.dtype == np.uint8
-            verdict = "image"
-        except UnreadableImage as error:
-            assert str(error).startswith("fuzzed: ")
-            assert str(error).isprintable()
-            verdict = error.reason
+        assert sentence.startswith("fuzzed: ")
+        assert sentence.isprintable()
         counts[verdict] = counts.get(verdict, 0) + 1
     return counts
 

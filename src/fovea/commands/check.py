@@ -19,7 +19,7 @@ from fovea.errors import UsageError
 from fovea.files import write_durably
 
 if TYPE_CHECKING:
-    from fovea.data.doctor import Report
+    from fovea.data.doctor.report import Report
 
 NOWHERE = Path()
 SHOWN = 9  # images on the sheet of augmented ones, a row each

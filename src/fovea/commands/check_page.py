@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.data.report_text import described, verdict
-from fovea.data.wording import several, share, shortened
+from fovea.data.doctor.text import described, verdict
+from fovea.data.doctor.wording import several, share, shortened
 from fovea.pictures.page import Picture, Section, Table, Text
 
 if TYPE_CHECKING:
-    from fovea.data.doctor import BadFile, Report
-    from fovea.data.finding import Finding
+    from fovea.data.doctor.finding import Finding
+    from fovea.data.doctor.report import BadFile, Report
 
 Thumbnails = Callable[[int], NDArray[np.uint8] | None]
 SIDE = 160  # pixels of a picture's longer side

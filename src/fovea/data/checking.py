@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.data import doctor, known
+from fovea.data import known
 from fovea.data.colour import in_colour
 from fovea.data.cutting import LEFT_OUT, Cut
-from fovea.data.doctor import Report
+from fovea.data.doctor.report import Report, examine
 from fovea.data.index import SPLITS, Index
 from fovea.data.indexed import assign
 from fovea.data.indexing import Progress, index_of, open_index
@@ -45,7 +45,7 @@ def check(source: Any, options: DataOptions | None = None, *, progress: Progress
     index = open_index(files, progress=progress)
     images = FileImages(index, np.arange(len(index)))
     places, refusal = _places(index, known.accustomed(str(source), _cut(options)))
-    return doctor.examine(index, places, pixels=lambda row: np.asarray(images[row], np.uint8), refusal=refusal)
+    return examine(index, places, pixels=lambda row: np.asarray(images[row], np.uint8), refusal=refusal)
 
 
 def files_of(source: Any, options: DataOptions) -> Path | None:
@@ -83,4 +83,4 @@ def _of_arrays(data: Data) -> Report:
         split, place = where[row]
         return in_colour(split.images[place])
 
-    return doctor.examine(index, index.splits, pixels=pixels)
+    return examine(index, index.splits, pixels=pixels)

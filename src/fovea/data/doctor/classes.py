@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from fovea.data.finding import LISTED, Finding, Patient
+from fovea.data.doctor.finding import LISTED, Finding, Patient
+from fovea.data.doctor.wording import several
 from fovea.data.index import SPLITS
 from fovea.data.reading import printable
-from fovea.data.wording import several
 
 IMBALANCE: Final = 10  # times as many images in the largest class as in the smallest, from which it is warned
 FEWEST: Final = 2  # training images of a class

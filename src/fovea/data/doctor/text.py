@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-from fovea.data.wording import columns, in_bytes, several, share, shortened
+from fovea.data.doctor.wording import columns, in_bytes, several, share, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fovea.data.doctor import Report, Sizes
-    from fovea.data.finding import Finding
+    from fovea.data.doctor.finding import Finding
+    from fovea.data.doctor.report import Report, Sizes
 
 WIDTH: Final = 100
 EXAMPLES: Final = 10  # of each finding

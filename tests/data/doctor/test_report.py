@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fovea.data.doctor import Report, examine
-from fovea.data.finding import Finding
+from fovea.data.doctor.finding import Finding
+from fovea.data.doctor.report import Report, examine
+from fovea.data.doctor.text import WIDTH, _example
+from fovea.data.doctor.wording import columns, in_bytes, in_words, several, share, shortened
 from fovea.data.index import CMYK, ODD, SPLITS, SUFFIX, Index
-from fovea.data.report_text import WIDTH, _example
-from fovea.data.wording import columns, in_bytes, in_words, several, share, shortened
 
 
 def row(path: str, split: str = "train", label: str = "cat", **other: Any) -> dict[str, Any]:

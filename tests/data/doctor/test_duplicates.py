@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fovea.data import duplicates
-from fovea.data.duplicates import NEAR, exact, groups, near
+from fovea.data.doctor import duplicates
+from fovea.data.doctor.duplicates import NEAR, exact, groups, near
 
 
 def random_looks(count: int, seed: int = 0) -> NDArray[np.uint64]:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.data.class_findings import class_findings
-from fovea.data.file_findings import EXTREME, SMALL, file_findings
-from fovea.data.finding import Finding, Patient, Pixels
+from fovea.data.doctor.classes import class_findings
+from fovea.data.doctor.files import EXTREME, SMALL, file_findings
+from fovea.data.doctor.finding import Finding, Patient, Pixels
+from fovea.data.doctor.repeats import repeat_findings
 from fovea.data.index import SPLITS, Index
 from fovea.data.reading import printable
-from fovea.data.repeats import repeat_findings
 
 COMMON = 5  # sizes that are named
 SEVERITIES = ("bad", "warning", "note")
@@ -104,7 +104,7 @@ class Report:
         }
 
     def __str__(self) -> str:
-        from fovea.data.report_text import text
+        from fovea.data.doctor.text import text
 
         return text(self)
 

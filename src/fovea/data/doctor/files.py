@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.data.finding import LISTED, Finding, Patient, Severity
+from fovea.data.doctor.finding import LISTED, Finding, Patient, Severity
+from fovea.data.doctor.wording import in_words, several, share
 from fovea.data.index import CMYK, DEEP, FRAMES, LINK, ODD, SUFFIX, TRANSPARENT, TURNED
 from fovea.data.reading import printable
-from fovea.data.wording import in_words, several, share
 
 SMALL: Final = 32  # pixels of the shorter side
 EXTREME: Final = 10  # times the other side

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from fovea.data.duplicates import NEAR, Near, exact, groups, near
-from fovea.data.finding import LISTED, Finding, Patient
+from fovea.data.doctor.duplicates import NEAR, Near, exact, groups, near
+from fovea.data.doctor.finding import LISTED, Finding, Patient
+from fovea.data.doctor.wording import in_words, several, share
 from fovea.data.index import SPLITS
 from fovea.data.looks import BITS
-from fovea.data.wording import in_words, several, share
 
 IN_LINE: Final = 3  # members of a group that an example names
 
