@@ -96,7 +96,7 @@ def _opened(images: FileImages, path: Path) -> PackedImages | None:
                 return None
             file.seek(start)
             table = np.frombuffer(file.read(length), TABLE)
-        pixels = np.memmap(path, np.uint8, "r", shape=(start,)) if start else np.empty(0, np.uint8)
+        pixels = np.memmap(path, np.uint8, "c", shape=(start,)) if start else np.empty(0, np.uint8)
     except (OSError, struct.error, ValueError):
         return None
     return PackedImages(images, path, table, pixels, np.zeros(len(images), bool))

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from fovea.data.options import Augmentation, Interpolation
@@ -87,11 +88,20 @@ def resized_crop(
     cut = planes[top : max(bottom, top + 1), left : max(right, left + 1)]
     if cut.shape[:2] == (image_size, image_size):
         return cut
-    cut = cut if cut.flags.writeable else cut.copy()  # torch warns of memory that it may not write
-    pixels = torch.from_numpy(cut).permute(2, 0, 1)[None]
     size = (image_size, image_size)
-    found = F.interpolate(pixels, size, mode=interpolation, align_corners=False, antialias=True)
+    found = F.interpolate(_as_batch(cut), size, mode=interpolation, align_corners=False, antialias=True)
     return found[0].permute(1, 2, 0).numpy()
+
+
+def _as_batch(cut: NDArray[np.generic]) -> Tensor:
+    """A box of an image as a batch of one that has its channels last, without a copy.
+
+    Its first stride must say so, or torch takes the batch for one with its channels first, and copies twice.
+    """
+    cut = cut if cut.flags.writeable else cut.copy()  # torch warns of memory that it may not write
+    height, width, channels = cut.shape
+    row = cut.strides[0]
+    return torch.from_numpy(cut).as_strided((1, channels, height, width), (height * row, 1, row, channels))
 
 
 def _square(size: tuple[int, int], side: int, image_size: int, place: tuple[float, float] | None) -> Box:

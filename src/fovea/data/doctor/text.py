@@ -39,7 +39,8 @@ def verdict(report: Report) -> str:
     """What it comes to, in a line: "397 images, none bad; 4 warnings, 1 note"."""
     bad = f"{report.bad_count:,} bad" if report.bad_count else "none bad"
     counts = [several(len(report.of(severity)), severity) for severity in ("warning", "note") if report.of(severity)]
-    return f"{several(report.files, 'image')}, {bad}; {', '.join(counts) or 'nothing to say against them'}"
+    others = "nothing to say against the others" if report.bad_count else "nothing to say against them"
+    return f"{several(report.files, 'image')}, {bad}; {', '.join(counts) or others}"
 
 
 def described(report: Report) -> list[tuple[str, str]]:
