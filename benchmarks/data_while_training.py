@@ -32,7 +32,7 @@ from fovea.data.packing import packed
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Split
 
-STEPS = 12  # of each round
+STEPS = 8  # of each round
 
 
 def main() -> None:
@@ -122,7 +122,7 @@ def plot(found: dict[str, Steps], path: Path) -> None:
     from fovea.pictures.figure import BLUE, ORANGE, house_style, png, sheet
 
     with house_style():
-        figure = sheet(8.0, 3.2, "Seconds of each step of ResNet-18, and what of it was waiting for data")
+        figure = sheet(8.0, 3.2, "ResNet-18: seconds of each step, and of waiting for data")
         axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
         for axis, (name, steps) in zip(axes, found.items(), strict=True):
             places = range(1, len(steps) + 1)

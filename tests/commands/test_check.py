@@ -200,3 +200,96 @@ def test_training_refuses_what_check_finds_and_goes_on_without_it_when_told(
     assert f"--allow-bad {bad}" in sentence
     assert not (tmp_path / "run").exists()
     assert main([*arguments, "--allow-bad", str(bad)]) == 0
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    root = tmp_path / "pets"
+    for number in range(40):
+        place = root / ("cat", "dog")[number % 2] / f"{number:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(encoded("PNG", pixels=image(number)))
+    return root
+
+
+def test_a_set_without_faults_is_praised_and_the_second_time_too(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(pets)]) == 0
+    first = capsys.readouterr()
+    assert "40 images, none bad; nothing to say against them" in first.out
+    assert "train 32, validation 4, test 4" in first.out
+    assert first.err == ""
+    assert main(["check", str(pets)]) == 0
+    assert capsys.readouterr().out == first.out
+
+
+def test_what_only_warns_leaves_the_exit_code_0(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pets / "dog/copy.png").write_bytes((pets / "cat/00.png").read_bytes())
+    (pets / "cat/Thumbs.db").write_bytes(b"x")
+    (pets / "cat/cmyk.jpg").write_bytes(encoded("JPEG", "CMYK", pixels=image(77)))
+    code, found = report(capsys, str(pets))
+    assert code == 0
+    assert found["bad"] == []
+    said = json.dumps(found["findings"])
+    for words in ("copy.png", "Thumbs.db", "cmyk.jpg"):
+        assert words in said
+
+
+def test_a_class_set_that_differs_warns_in_check_and_is_refused_in_training(
+    pets: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "split"
+    root.mkdir()
+    pets.rename(root / "train")
+    (root / "val/Cat").mkdir(parents=True)
+    (root / "val/Cat/1.png").write_bytes(encoded("PNG", pixels=image(200)))
+    code, found = report(capsys, str(root))
+    assert code == 0
+    assert "Cat" in json.dumps(found["findings"])
+    assert main(["train", "lenet5", str(root)]) == 3
+    assert "the class 'Cat' of validation is no class of the training images" in capsys.readouterr().err
+
+
+def test_the_page_stands_alone(pets: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (pets / "cat/<b>.png").write_bytes(b"")
+    assert main(["check", str(pets), "--html", str(tmp_path / "report.html")]) == 3
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;.png" in page
+    assert "<b>.png" not in page
+    assert "data:image/png;base64," in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert f"wrote {tmp_path / 'report.html'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--augment", "inception"], ["--flip", "--cutmix", "1.0", "--image-size", "24"]])
+def test_what_a_network_will_see_is_drawn(pets: Path, tmp_path: Path, arguments: list[str]) -> None:
+    target = tmp_path / "seen.png"
+    assert main(["check", str(pets), *arguments, "--show-augmented", str(target)]) == 0
+    first = target.read_bytes()
+    assert np.asarray(Image.open(io.BytesIO(first))).ndim == 3
+    assert main(["check", str(pets), *arguments, "--show-augmented", str(target)]) == 0
+    assert target.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "name a folder of images"),
+        (["nowhere"], 2, "is neither a folder nor a known data set"),
+        (["digits", "--augment", "vgg17"], 2, "Did you mean vgg"),
+        (["digits", "--policy-magnitude", "31"], 2, "policy_magnitude (=31) must be from 0 to 30"),
+        (["digits", "--fold", "6/5"], 2, "fold (=6/5) must be"),
+        (["mnist", "--data-root", "/nowhere"], 3, "MNIST/raw"),
+        (["cifar10", "--data-root", "/nowhere"], 3, "cifar-10-batches-bin"),
+        (["imagenet", "--data-root", "/nowhere"], 3, "holds no ImageNet"),
+        ([__file__], 3, "is no folder of images"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_sentence(
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *arguments]) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 1

@@ -21,7 +21,6 @@ from fovea.files import write_durably
 if TYPE_CHECKING:
     from fovea.data.doctor.report import Report
 
-NOWHERE = Path()
 SHOWN = 9  # images on the sheet of augmented ones, a row each
 EPOCHS = 7  # how often each is shown
 PHOTOGRAPH = 224  # pixels; the side of the network's square where nothing else tells it
@@ -38,10 +37,10 @@ class Check:
     """A folder, a .tar or .zip of one, a .csv of path and label, a folder of WebDataset shards, or a known data set."""
     json: bool = False
     """The report as an object for machines."""
-    html: Path = NOWHERE
-    """Write the report here as one page with pictures."""
-    show_augmented: Path = NOWHERE
-    """Draw here, as a PNG, what a network will see: some training images, each in several epochs."""
+    html: str = ""
+    """Write the report to this file as one page with pictures."""
+    show_augmented: str = ""
+    """Draw to this PNG what a network will see: some training images, each in several epochs."""
     augment: str = ""
     """Start the augmentation from a preset named by its paper: alexnet, vgg, inception, cifar, randaugment, …"""
     image_size: int = 0
@@ -70,7 +69,7 @@ def run(arguments: list[str]) -> int:
     if not asked.data:
         raise UsageError(f"name a folder of images, or one of {', '.join(KNOWN)}: fovea check ./photos")
     check_source(asked.data)
-    if asked.show_augmented != NOWHERE:
+    if asked.show_augmented:
         return _draw(asked)
 
     from fovea.commands.progress import counting
@@ -78,8 +77,8 @@ def run(arguments: list[str]) -> int:
 
     with counting("opening files") as progress:
         report = check(asked.data, asked.source, progress=progress)
-    if asked.html != NOWHERE:
-        _write_page(report, asked.html)
+    if asked.html:
+        _write_page(report, Path(asked.html))
     print(json.dumps(report.as_json(), indent=2) if asked.json else report)
     return 3 if report.bad_count else 0
 
@@ -120,6 +119,6 @@ def _draw(asked: Check) -> int:
     rows = [picture for row in zip(plain, *columns, strict=True) for picture in row]
     heads = ["evaluated", *(f"epoch {epoch + 1}" for epoch in range(EPOCHS))] * len(chosen)
     title = f"{data.name}: {len(chosen)} of {len(train):,} training images as evaluated, and in {EPOCHS} epochs"
-    write_durably(asked.show_augmented, contact_sheet(rows, heads, title=title, columns=EPOCHS + 1, cell=1.25))
+    write_durably(Path(asked.show_augmented), contact_sheet(rows, heads, title=title, columns=EPOCHS + 1, cell=1.25))
     print(f"wrote {asked.show_augmented}", file=sys.stderr)
     return 0

@@ -157,7 +157,11 @@ def _classes(report: Report) -> Section:
     heads = ("Class", *report.splits, f"share of {first}")
     whole = report.splits.get(first, 0)
     rows = [
-        (shortened(name, PATH), *(f"{count:,}" for count in counts.values()), share(counts.get(first, 0), whole))
+        (
+            shortened(report.called(name), PATH),
+            *(f"{count:,}" for count in counts.values()),
+            share(counts.get(first, 0), whole),
+        )
         for name, counts in report.classes.items()
     ]
     return Table(heads, rows, several(len(rows), "class", "classes"))

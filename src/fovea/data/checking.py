@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fovea.data.names import KNOWN, check_source
 from fovea.data.opening import data_folder, open_data
 from fovea.data.options import DataOptions
 from fovea.data.sets import Data, FileImages
+from fovea.data.sources.imagenet import synset_words
 from fovea.data.splits import parse_fold, parse_fractions
 from fovea.errors import DataError
 
@@ -45,7 +47,8 @@ def check(source: Any, options: DataOptions | None = None, *, progress: Progress
     index = open_index(files, progress=progress)
     images = FileImages(index, np.arange(len(index)))
     places, refusal = _places(index, known.accustomed(str(source), _cut(options)))
-    return examine(index, places, pixels=lambda row: np.asarray(images[row], np.uint8), refusal=refusal)
+    found = examine(index, places, pixels=lambda row: np.asarray(images[row], np.uint8), refusal=refusal)
+    return dataclasses.replace(found, words=synset_words(Path(index.root)))
 
 
 def files_of(source: Any, options: DataOptions) -> Path | None:

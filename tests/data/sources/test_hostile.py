@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def tar(path: Path, files: dict[str, bytes], *links: tarfile.TarInfo) -> Path:
     with tarfile.open(path, "w") as made:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(content)
+            info.size, info.type = len(content), tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             made.addfile(info, io.BytesIO(content))
         for link in links:
             made.addfile(link)
@@ -112,6 +113,29 @@ def test_a_flipped_bit_in_a_zips_contents_loses_no_member(tmp_path: Path) -> Non
         except DataError:
             continue
         assert len(found.files) + len(found.strays) >= 8, place
+
+
+def test_a_member_of_a_zip_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("x", b"x")
+    content = bytearray(path.read_bytes())
+    entry, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
+    content[entry + 28] = 0  # the length of the name
+    content[end + 12] -= 1  # that of the table of contents
+    path.write_bytes(content[: entry + 46] + content[entry + 47 :])
+    with pytest.raises(DataError, match="is cut or damaged"):
+        archive.list_archive(path)
+
+
+def test_a_very_deep_name_takes_no_memory_to_speak_of(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", {"cat/" + "a/" * 500_000 + "1.png": b"x", "dog/" + "a/" * 500_000: b""})
+    tracemalloc.start()
+    found = archive.list_archive(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.classes, len(found.files)) == (("cat", "dog"), 1)
+    assert peak < 100_000_000
 
 
 def test_two_folders_that_mean_the_same_are_refused_in_an_archive(tmp_path: Path) -> None:

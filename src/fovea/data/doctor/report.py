@@ -67,6 +67,7 @@ class Report:
         bad: The files that cannot be used, all.
         findings: What was found, the worst first.
         patient: What the report was made from, for pictures.
+        words: What classes mean that are called by a number of ImageNet's, where a file beside the images says it.
     """
 
     name: str
@@ -83,11 +84,16 @@ class Report:
     bad: tuple[BadFile, ...]
     findings: tuple[Finding, ...]
     patient: Patient = field(repr=False, compare=False)
+    words: dict[str, str] = field(default_factory=dict)
 
     @property
     def bad_count(self) -> int:
         """Files that cannot be used: the only ones that make `fovea check` fail."""
         return len(self.bad)
+
+    def called(self, name: str) -> str:
+        """A class by its name, and by what that means."""
+        return f"{name} {self.words[name]}" if name in self.words else name
 
     def of(self, severity: str) -> tuple[Finding, ...]:
         """The findings of one severity."""

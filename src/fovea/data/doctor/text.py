@@ -107,7 +107,10 @@ def _table(report: Report) -> list[str]:
         return []
     heads = list(report.splits)
     shown, left = _chosen(report.classes)
-    names = [f"    and {several(left, 'class', 'classes')} between" if name is None else name for name in shown]
+    names = [
+        f"    and {several(left, 'class', 'classes')} between" if name is None else report.called(name)
+        for name in shown
+    ]
     side = min(WIDTH - CELL * len(heads), max(columns(name) for name in [*names, "Class", "all classes"]))
     lines = [_line("Class", heads, side)]
     for name, label in zip(shown, names, strict=True):

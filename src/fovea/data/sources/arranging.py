@@ -22,6 +22,7 @@ SPLIT_FOLDERS = {
     "validation": ("val", "valid", "validation"),
     "test": ("test",),
 }
+SPLIT_NAMES = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"))
 SYNSET = re.compile(r"(n[0-9]{8})_")  # how ILSVRC's training images begin: n01440764_10026.JPEG
 ORDER = {"train": 0, "validation": 1, "test": 2, "": 3}
@@ -43,6 +44,22 @@ class Scanned(NamedTuple):
     folders: list[str]
     links: list[str]
     strays: dict[str, str]
+
+
+class Entry(NamedTuple):
+    """What an archive holds under one name.
+
+    Args:
+        path: The name.
+        size: Bytes of a regular file, unpacked.
+        member: Where they lie; None for a folder, a link, a device.
+        folder: Whether it is a folder.
+    """
+
+    path: str
+    size: int
+    member: Member | None
+    folder: bool = False
 
 
 Scan = Callable[[str], Scanned | str]  # from a folder below the root to what lies there, or to why that is not listed

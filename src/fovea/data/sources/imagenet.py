@@ -9,7 +9,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-from fovea.data.listing import ListedFile, Listing
+from fovea.data.listing import Listing
+from fovea.data.sources.arranging import ORDER
 from fovea.data.sources.folder import list_folder, split_folders
 from fovea.errors import DataError
 
@@ -55,7 +56,7 @@ def list_imagenet(root: Path) -> Listing:
             strays[file.path] = "a test image of the challenge, of which no label is published"
             continue
         files.append(file)
-    ordered = tuple(sorted(files, key=_order))
+    ordered = tuple(sorted(files, key=lambda file: (ORDER[file.split], file.label, file.path)))
     labelled = {file.split for file in files}
     splits = tuple(split for split in listing.splits if split != "test" or split in labelled)
     return dataclasses.replace(listing, layout="ILSVRC", files=ordered, splits=splits, strays=strays)
@@ -73,10 +74,6 @@ def synset_words(root: Path) -> dict[str, str]:
 
 def _images(root: Path) -> Path:
     return next((root / place for place in KAGGLE if (root / place).is_dir()), root)
-
-
-def _order(file: ListedFile) -> tuple[int, str, str]:
-    return ("train", "validation", "test", "").index(file.split), file.label, file.path
 
 
 def _label(truth: dict[str, str], name: str, root: Path) -> str:

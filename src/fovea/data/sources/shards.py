@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fovea.data.listing import ListedFile, Listing
+from fovea.data.listing import ListedFile, Listing, Member
 from fovea.data.reading import printable
-from fovea.data.sources.archive import Found, members
-from fovea.data.sources.folder import SPLIT_FOLDERS, SUFFIXES
+from fovea.data.sources.archive import members
+from fovea.data.sources.arranging import ORDER, SPLIT_NAMES, SUFFIXES, Entry
 from fovea.errors import DataError
 
 LABELS = (".cls", ".label", ".json", ".txt")
@@ -18,14 +19,13 @@ PICKLED = (".pyd", ".pkl", ".pickle", ".pth", ".pt")
 NAMES = ("classes.txt", "classnames.txt")
 LONGEST_LABEL = 1 << 20  # bytes
 NUMBER = re.compile(r"[0-9]{1,18}")
-SPLIT_NAMES = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 
 
 class Sample(NamedTuple):
     """One image of a shard with its label."""
 
     key: str
-    image: Found
+    image: Entry
     label: str
 
 
@@ -49,7 +49,7 @@ def list_shards(root: Path) -> Listing:
     if any(named.values()) and not all(named.values()):
         bare = next(path for path, split in named.items() if not split)
         raise DataError(f"{bare}: its name tells no split, but others' do; name it train-…, val-… or test-…")
-    order = sorted(shards, key=lambda path: (_order(named[path]), str(path)))
+    order = sorted(shards, key=lambda path: (ORDER[named[path]], str(path)))
     names = _class_names(root)
     strays: dict[str, str] = {}
     seen: dict[tuple[str, str], Path] = {}
@@ -97,17 +97,12 @@ def _split(path: Path, root: Path) -> str:
     return words[0] if words else ""
 
 
-def _order(split: str) -> int:
-    return ("train", "validation", "test", "").index(split)
-
-
 def _samples(path: Path, container: int, strays: dict[str, str]) -> list[Sample]:
     """The groups of one shard: every image with the first of its labels that there is."""
-    images: dict[str, Found] = {}
+    images: dict[str, Entry] = {}
     labels: dict[str, dict[str, str]] = {}  # by key, then by suffix
-    links: dict[str, str] = {}
     with open(path, "rb") as file:
-        for found in members(path, container, links):
+        for found, member in _regular(path, container):
             folder, slash, name = found.path.rpartition("/")
             stem, dot, extensions = name.partition(".")
             if name.startswith("."):  # hidden, and what macOS adds
@@ -124,15 +119,26 @@ def _samples(path: Path, container: int, strays: dict[str, str]) -> list[Sample]
             elif last in LABELS:
                 if found.size > LONGEST_LABEL:
                     raise DataError(f"{path}: the label {printable(found.path)} has {found.size:,} bytes; is it one?")
-                file.seek(found.member.offset)
+                file.seek(member.offset)
                 label = _label(file.read(found.size), last, f"{path}: {printable(found.path)}")
                 labels.setdefault(key, {})[last] = label
             else:
                 strays[f"{path.name}/{found.path}"] = f"neither an image nor a label by its suffix ({last or 'none'})"
-    if links:
-        named = printable(next(iter(links)))
-        raise DataError(f"{path}: its member {named} is a link or a device; pack the files themselves")
     return [Sample(key, image, _first(labels.get(key, {}))) for key, image in images.items()]
+
+
+def _regular(path: Path, container: int) -> Iterator[tuple[Entry, Member]]:
+    """The files of a shard, and where their bytes lie.
+
+    Raises:
+        DataError: as `members`, or it holds a link or a device, whatever its name.
+    """
+    for found in members(path, container):
+        if found.member is not None:
+            yield found, found.member
+        elif not found.folder:
+            named = printable(found.path)
+            raise DataError(f"{path}: its member {named} is a link or a device; pack the files themselves")
 
 
 def _first(labels: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fovea.data.listing import ListedFile, Listing
-from fovea.data.sources.folder import SPLIT_FOLDERS
+from fovea.data.sources.arranging import ORDER, SPLIT_FOLDERS, SPLIT_NAMES
 from fovea.errors import DataError
 
 MOST_BYTES = 1 << 30
@@ -19,7 +19,6 @@ HEADS = {
     "label": ("label", "class", "target", "class_name", "category"),
     "split": ("split", "set", "subset", "partition"),
 }
-SPLIT_NAMES = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 
 
 class Columns(NamedTuple):
@@ -57,7 +56,7 @@ def list_csv(path: Path) -> Listing:
         _add(path, number, row, columns or Columns(0, 1, -1), files, strays)
     if not files:
         raise DataError(f"{path}: names no image; expected a line 'path,label', then one for each image")
-    listed = sorted((file for _, file in files.values()), key=lambda file: _order(file.split))
+    listed = sorted((file for _, file in files.values()), key=lambda file: ORDER[file.split])
     splits = tuple(split for split in SPLIT_FOLDERS if any(file.split == split for file in listed))
     if splits and any(not file.split for file in listed):
         raise DataError(f"{path}: some rows name a split and some do not; fill the column, or leave it out")
@@ -154,7 +153,3 @@ def _file(place: Path, path: str, split: str, label: str) -> ListedFile:
     except OSError:
         return ListedFile(path, split, label, 0, 0)
     return ListedFile(path, split, label, status.st_size, status.st_mtime_ns, None, place.is_symlink())
-
-
-def _order(split: str) -> int:
-    return ("train", "validation", "test", "").index(split)
