@@ -25,8 +25,9 @@ from data_loading import BATCH, MEAN, STD, make_photos, whole
 from torch.nn import functional as F
 
 import fovea
+from fovea.data.batch import Batch
 from fovea.data.fitted import unpacked
-from fovea.data.loader import Batch, TrainingBatches
+from fovea.data.loader import TrainingBatches
 from fovea.data.options import Augmentation
 from fovea.data.packing import packed
 from fovea.data.preprocessing import Preprocessing

@@ -10,9 +10,10 @@ from PIL import Image
 
 from fovea.data import fitted as fitting
 from fovea.data import loader
+from fovea.data.batch import Batch
 from fovea.data.fitted import Fitted, fit_split
 from fovea.data.indexing import open_index
-from fovea.data.loader import Batch, TrainingBatches
+from fovea.data.loader import TrainingBatches
 from fovea.data.options import Augmentation
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import ArrayImages, FileImages, Split

@@ -11,7 +11,8 @@ from PIL import Image
 
 import fovea
 from fovea.data.augmentation.presets import PRESETS
-from fovea.data.loader import Batch, TrainingBatches
+from fovea.data.batch import Batch
+from fovea.data.loader import TrainingBatches
 from fovea.data.options import Augmentation
 from fovea.data.pixels import read_image
 from fovea.data.preparing import Wanted, components, geometry, prepare

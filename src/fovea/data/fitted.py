@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -51,6 +52,10 @@ class Fitted:
             return stacked([self.preprocessing.fit(self.images[int(i)]) for i in indices])
         rows = self.packed.permute(0, 2, 3, 1)
         return rows.index_select(0, torch.from_numpy(indices).to(rows.device)).permute(0, 3, 1, 2)
+
+    def on(self, device: torch.device) -> Fitted:
+        """The same with its packed pixels on a device, where whole batches of them are made."""
+        return self if self.packed is None else dataclasses.replace(self, packed=self.packed.to(device))
 
     def batches(self, size: int, chosen: Iterable[int] | None = None) -> Iterator[Shaped[Tensor, "b c s s"]]:
         """The fitted pixels in their order, in batches whose boundaries depend on the size alone.

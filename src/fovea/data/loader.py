@@ -8,44 +8,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Shaped
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from fovea import randomness
 from fovea.data.ahead import ahead
 from fovea.data.augmentation.batch import augment
 from fovea.data.augmentation.components import Components
-from fovea.data.augmentation.image import varied
+from fovea.data.augmentation.image import one_by_one, varied
 from fovea.data.augmentation.mixing import mix
 from fovea.data.augmentation.values import vary_values
+from fovea.data.batch import Batch
 from fovea.data.fitted import Fitted, stacked
 from fovea.data.options import Augmentation
 from fovea.errors import DataError
-
-
-class Batch(NamedTuple):
-    """One step's images and labels.
-
-    Args:
-        images: What the network receives.
-        labels: Their classes.
-        partners: The classes of the images mixed in; None where nothing is mixed.
-        shares: How much of an image is its own, from 0 to 1.
-    """
-
-    images: Float[Tensor, "n c s s"]
-    labels: Int[Tensor, "n"]
-    partners: Int[Tensor, "n"] | None = None
-    shares: Float[Tensor, "n"] | None = None
-
-    def targets(self, num_classes: int) -> Int[Tensor, "n"] | Float[Tensor, "n {num_classes}"]:
-        """The labels; where images are mixed, each class's share of each image."""
-        if self.partners is None or self.shares is None:
-            return self.labels
-        own, other = (F.one_hot(each, num_classes).float() for each in (self.labels, self.partners))
-        return self.shares[:, None] * own + (1 - self.shares[:, None]) * other
 
 
 class Pixels(NamedTuple):
@@ -63,7 +40,7 @@ class TrainingBatches:
     out of that epoch; the next one shuffles anew. With several ranks each takes its share of every batch.
 
     Reading, cropping and what works on pixels is done ahead by threads; what works on whole batches of numbers is done
-    on the device. Pixels that are packed on the device never leave it.
+    on the device. Pixels packed on the device never leave it. MixUp and CutMix pair the images of a rank's own share.
 
     Args:
         fitted: The training split.
@@ -117,7 +94,7 @@ class TrainingBatches:
 
     def _pixels(self, indices: NDArray[np.int64], draw_key: int) -> Pixels:
         options = self.augmentation
-        if options.crop != "centre" or options.policy != "none" or options.photometric:
+        if one_by_one(options):
             pixels = stacked(varied(self.fitted, indices, options, draw_key))
         else:
             pixels = self.fitted.gather(indices)
@@ -127,4 +104,4 @@ class TrainingBatches:
         images = self.fitted.preprocessing.normalise(made.pixels.to(self.device, non_blocking=True))
         images = vary_values(images, made.indices, self.augmentation, draw_key, self.components)
         labels = self.fitted.labels[torch.from_numpy(made.indices)].to(self.device)
-        return Batch(*mix(images, labels, made.indices, self.augmentation, draw_key))
+        return mix(images, labels, made.indices, self.augmentation, draw_key)

@@ -21,6 +21,7 @@ import fovea
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
 from fovea.cost.count import measure, parameters
+from fovea.data.augmentation.image import one_by_one
 from fovea.data.fitted import Fitted
 from fovea.data.indexed import notes
 from fovea.data.loader import TrainingBatches
@@ -235,7 +236,7 @@ def _meaning(part: dict[str, Any]) -> dict[str, Any]:
 
 def _batches(train_split: Fitted, options: TrainingOptions, fabric: Fabric) -> TrainingBatches:
     return TrainingBatches(
-        fitted=train_split,
+        fitted=train_split if one_by_one(options.augmentation) else train_split.on(fabric.device),
         batch_size=options.batch_size,
         seed=options.seed,
         augmentation=options.augmentation,

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fovea.data.augmentation.mixing import Mixed, cutmix, mix, mixup
+from fovea.data.augmentation.mixing import cutmix, mix, mixup
+from fovea.data.batch import Batch
 from fovea.data.options import Augmentation
 from fovea.randomness import key
 
@@ -28,7 +29,7 @@ def test_labels_partners_and_shares_describe_the_images(options: Augmentation) -
     before = images.clone()
     for epoch in range(8):
         mixed = mix(images, labels, indices, options, key(0, "augmentation", epoch))
-        assert isinstance(mixed, Mixed)
+        assert isinstance(mixed, Batch)
         assert mixed.partners is not None
         assert mixed.shares is not None
         assert mixed.shares.dtype == mixed.images.dtype == torch.float32

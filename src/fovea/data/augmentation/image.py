@@ -13,6 +13,11 @@ from fovea.data.fitted import Fitted
 from fovea.data.options import Augmentation
 
 
+def one_by_one(options: Augmentation) -> bool:
+    """Whether anything is asked for that is done to single images, on the processor."""
+    return options.crop != "centre" or options.policy != "none" or options.photometric > 0
+
+
 def varied(
     fitted: Fitted, indices: NDArray[np.int64], options: Augmentation, draw_key: int
 ) -> list[NDArray[np.generic]]:

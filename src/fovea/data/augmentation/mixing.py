@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -12,23 +10,8 @@ from torch import Tensor
 
 from fovea import randomness
 from fovea.data.augmentation.rectangles import centred
+from fovea.data.batch import Batch
 from fovea.data.options import Augmentation
-
-
-class Mixed(NamedTuple):
-    """A batch of mixed images; the loss is shares × that of labels + (1 - shares) × that of partners.
-
-    Args:
-        images: What the network receives.
-        labels: The images' own classes.
-        partners: The classes of what was mixed in; None where nothing is mixed.
-        shares: How much of each image is its own, from 0 to 1.
-    """
-
-    images: Float[Tensor, "n c s s"]
-    labels: Int[Tensor, "n"]
-    partners: Int[Tensor, "n"] | None = None
-    shares: Float[Tensor, "n"] | None = None
 
 
 def mix(
@@ -37,7 +20,7 @@ def mix(
     indices: NDArray[np.int64],
     options: Augmentation,
     draw_key: int,
-) -> Mixed:
+) -> Batch:
     """The batch, each image mixed with the next one, the last with the first, by MixUp or by CutMix.
 
     Where both are asked for, each batch takes one of them, with equal chance, by a draw of its first image. An image's
@@ -51,7 +34,7 @@ def mix(
         draw_key: The key of (seed, purpose, epoch).
     """
     if not options.mixup and not options.cutmix:
-        return Mixed(images, labels)
+        return Batch(images, labels)
     cutting = options.cutmix > 0
     if options.mixup and options.cutmix:
         cutting = bool(randomness.uniforms(randomness.key(draw_key, "mixing"), indices[:1])[0, 0] < 0.5)
@@ -59,7 +42,7 @@ def mix(
         mixed, shares = cutmix(images, indices, options.cutmix, randomness.key(draw_key, "cutmix"))
     else:
         mixed, shares = mixup(images, indices, options.mixup, randomness.key(draw_key, "mixup"))
-    return Mixed(mixed, labels, labels.roll(-1), shares)
+    return Batch(mixed, labels, labels.roll(-1), shares)
 
 
 def mixup(
