@@ -2,7 +2,6 @@
 
 import io
 import os
-import random
 import struct
 import threading
 import time
@@ -601,36 +600,6 @@ def image_or_refusal(content: bytes) -> None:
 
 SMALL = {kind: encode(noise(12, 11), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")}
 SMALL["TIFF lzw"] = encode(noise(12, 11), "TIFF", compression="tiff_lzw")
-
-
-@pytest.mark.parametrize("kind", SMALL)
-def test_mutated_files_are_images_or_refused(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
-    draw = random.Random(kind)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for _ in range(300):
-            content = bytearray(SMALL[kind])
-            for _ in range(draw.choice((1, 2, 8))):
-                content[draw.randrange(min(len(content), draw.choice((64, 10_000))))] = draw.choice(
-                    (0, 1, 127, 255, draw.randrange(256))
-                )
-            if kind == "PNG":
-                content = bytearray(mended(bytes(content)))
-            image_or_refusal(bytes(content))
-    if not kind.startswith("TIFF"):  # libtiff and Pillow's logger write there themselves
-        assert capfd.readouterr() == ("", "")
-
-
-def mended(content: bytes) -> bytes:
-    """The PNG with right checksums, so that the mutation reaches Pillow."""
-    place, parts = 8, [content[:8]]
-    while place + 12 <= len(content):
-        end = place + 12 + struct.unpack_from(">I", content, place)[0]
-        if end > len(content):
-            break
-        parts += [content[place : end - 4], struct.pack(">I", zlib.crc32(content[place + 4 : end - 4]))]
-        place = end
-    return b"".join(parts) + content[place:]
 
 
 BEGINNINGS = [content[:length] for content in SMALL.values() for length in (4, 16, 40)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,8 @@ class Model:
     def logits(self, images: Images) -> Float[Tensor, "n k"]:
         """Logits of raw images, in their order, on the CPU."""
         labels = torch.zeros(len(images), dtype=torch.int64)
-        return network_logits(self.network, Fitted(images, labels, self.bundle.preprocessing, None), self.device)
+        fitted = Fitted(images, labels, self.bundle.preprocessing, None, workers=os.cpu_count() or 1)
+        return network_logits(self.network, fitted, self.device)
 
 
 def network_logits(
