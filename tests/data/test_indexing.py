@@ -270,6 +270,42 @@ def test_an_archive_gives_the_same_data_as_its_folder(
     assert len(opened) == 36
 
 
+def as_table(root: Path, target: Path) -> Path:
+    lines = ["path,label"] + [f"{p.relative_to(target.parent)},{p.parent.name}" for p in sorted(root.rglob("*.png"))]
+    target.with_suffix(".csv").write_text("\n".join(lines))
+    return target.with_suffix(".csv")
+
+
+def as_shards(root: Path, target: Path) -> Path:
+    """Three shards in which the images lie in the folder's order, keys sorted as the paths are."""
+    target.mkdir()
+    files = sorted(root.rglob("*.png"))
+    (target / "classes.txt").write_text("\n".join(sorted({path.parent.name for path in files})))
+    for shard in range(3):
+        with tarfile.open(target / f"{shard:03}.tar", "w") as archive:
+            for number in range(shard * 12, shard * 12 + 12):
+                label = str(int(files[number].parent.name.removeprefix("class"))).encode()
+                for suffix, content in ((".png", files[number].read_bytes()), (".cls", label)):
+                    member = tarfile.TarInfo(f"{number:05}{suffix}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    return target
+
+
+@pytest.mark.parametrize("packed", [as_table, as_shards])
+def test_a_table_and_shards_give_the_same_images_labels_and_classes(tmp_path: Path, packed: Any) -> None:
+    root = folder(tmp_path / "pets", classes=3, images=12)
+    lying, other = (data_of(open_index(place), CUT) for place in (root, packed(root, tmp_path / "packed")))
+    assert other.classes == lying.classes
+    for split in ("train", "validation", "test"):
+        one, again = lying.split(split), other.split(split)
+        assert sorted(zip(*seen(one), strict=True)) == sorted(zip(*seen(again), strict=True))
+
+
+def seen(split: Any) -> tuple[list[int], list[bytes]]:
+    return split.labels.tolist(), [split.images[place].tobytes() for place in range(len(split))]
+
+
 def test_an_archive_changed_behind_our_back_is_refused_with_its_name(tmp_path: Path) -> None:
     root = folder(tmp_path / "pets")
     archive = packed_as("tar", root, tmp_path / "packed.tar")

@@ -9,12 +9,13 @@ from torch import nn
 
 import fovea
 from fovea.bundle import Bundle
+from fovea.data.fitted import Fitted
 from fovea.data.opening import open_data
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import ArrayImages
 from fovea.errors import MachineError, ModelError, UsageError
 from fovea.runtime import model as runtime
-from fovea.runtime.model import BATCH_SIZE, Model, as_model
+from fovea.runtime.model import BATCH_SIZE, Model, as_model, network_logits
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,19 @@ def test_a_plain_module_needs_square_images_and_as_many_classes_as_logits():
         as_model(nn.Flatten(), ArrayImages(np.zeros((1, 4, 5), np.uint8), "one"), ("a",))
     with pytest.raises(ModelError, match="gives 10 logits, but there are 2 classes"):
         as_model(fovea.create("lenet5"), ArrayImages(np.zeros((1, 32, 32), np.uint8), "one"), ("a", "b"))
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_ranks_count_every_image_exactly_once_and_agree_to_the_bit(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fovea.runtime.model.BATCH_SIZE", 8)
+    pixels = torch.randint(0, 256, (29, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ArrayImages(pixels.numpy(), "x")
+    spec = Preprocessing(image_size=8, resize=8, in_channels=1)
+    fitted = Fitted(images, torch.zeros(29, dtype=torch.int64), spec, None)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    device = torch.device("cpu")
+    whole = network_logits(network, fitted, device)
+    shares = [network_logits(network, fitted, device, rank=rank, ranks=ranks) for rank in range(ranks)]
+    touched = sum((share != 0).any(dim=1).int() for share in shares)
+    assert torch.equal(touched, torch.ones(29, dtype=torch.int32))
+    assert torch.equal(sum(share.expand(-1, 3) for share in shares), whole)
