@@ -20,7 +20,7 @@ from fovea.data.indexed import data_of, notes
 from fovea.data.indexing import index_of, open_index
 from fovea.data.opening import open_data
 from fovea.data.sets import FileImages
-from fovea.errors import DataError
+from fovea.errors import DataError, UnreadableImage
 
 CUT = Cut(None, 42)
 
@@ -106,6 +106,37 @@ def test_only_what_changed_is_opened_again(tmp_path: Path, monkeypatch: pytest.M
     assert equal(index, open_index(root))
 
 
+def test_a_file_that_could_not_be_read_is_tried_again_though_it_looks_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "pets")
+    real = indexing.Store.read
+
+    def closed(self: Any, path: str, *rest: Any) -> bytes:
+        if path == "class0/3.png":
+            raise UnreadableImage(f"{path}: may not be read (no permission)", "no permission")
+        return real(self, path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing.Store, "read", closed)
+        assert list(open_index(root).reasons.values()) == ["no permission"]
+    opened = counted(monkeypatch)
+    assert open_index(root).reasons == {}
+    assert opened == ["class0/3.png"]
+
+
+def test_too_little_memory_is_no_lasting_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder(tmp_path / "pets")
+
+    def full(_content: bytes, *, name: str) -> Any:
+        raise UnreadableImage(f"{name}: does not fit in memory", "out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fovea.data.pixels.examine", full)
+        assert len(open_index(root).bad()) == 10
+    assert len(open_index(root).bad()) == 0
+
+
 def test_a_set_that_moved_is_indexed_anew(tmp_path: Path) -> None:
     first = open_index(folder(tmp_path / "pets"))
     (tmp_path / "pets").rename(tmp_path / "animals")
@@ -144,7 +175,7 @@ def test_every_byte_of_an_index_counts(tmp_path: Path) -> None:
 def test_an_index_of_another_version_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folder(tmp_path / "pets")
     open_index(root)
-    monkeypatch.setattr(index_file, "VERSION", 999)
+    monkeypatch.setattr(index_file, "VERSION", "999")
     assert index_file.load(index_file.place_of(root)) is None
 
 
@@ -300,6 +331,15 @@ def test_a_table_and_shards_give_the_same_images_labels_and_classes(tmp_path: Pa
     for split in ("train", "validation", "test"):
         one, again = lying.split(split), other.split(split)
         assert sorted(zip(*seen(one), strict=True)) == sorted(zip(*seen(again), strict=True))
+
+
+def test_new_names_of_classes_are_noticed_though_no_shard_changed(tmp_path: Path) -> None:
+    shards = as_shards(folder(tmp_path / "pets", classes=3, images=12), tmp_path / "packed")
+    assert open_index(shards).classes == ("class0", "class1", "class2")
+    (shards / "classes.txt").write_text("ant\nbee\nwasp\n")
+    assert open_index(shards).classes == ("ant", "bee", "wasp")
+    (shards / "classes.txt").unlink()
+    assert open_index(shards).classes == ("0", "1", "2")
 
 
 def seen(split: Any) -> tuple[list[int], list[bytes]]:

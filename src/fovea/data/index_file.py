@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from fovea.data.index import Index
 from fovea.files import cache_folder, write_durably
 
-VERSION = 1  # another one is as good as no file: the set is indexed anew
+VERSION = f"1/{PIL.__version__}"  # another one, or another decoder, is as good as no file: the set is indexed anew
 COLUMNS = (
     "splits", "labels", "sizes", "stamps", "digests", "widths", "heights", "formats", "modes", "odd", "looks", "members"
 )  # fmt: skip
@@ -44,7 +45,7 @@ def save(index: Index, path: Path) -> None:
         for field in dataclasses.fields(index)
         if field.name not in (*COLUMNS, *TEXTS)
     }
-    told = {"version": str(VERSION), "index": json.dumps(rest)}  # ASCII: a name that is no UTF-8 stays as it is
+    told = {"version": VERSION, "index": json.dumps(rest)}  # ASCII: a name that is no UTF-8 stays as it is
     told["sha256"] = _digest(arrays, told["index"])
     write_durably(path, safetensors.numpy.save(arrays, metadata=told))
 
@@ -54,7 +55,7 @@ def load(path: Path) -> Index | None:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             told = file.metadata() or {}
-            if told.get("version") != str(VERSION):
+            if told.get("version") != VERSION:
                 return None
             arrays = {name: file.get_tensor(name) for name in (*COLUMNS, *TEXTS)}
         if told["sha256"] != _digest(arrays, told["index"]):

@@ -22,7 +22,7 @@ from fovea.data.listing import ListedFile, Listing
 from fovea.data.looks import look
 from fovea.data.sets import Data
 from fovea.data.sources.layouts import open_listing
-from fovea.data.sources.shards import shard_files
+from fovea.data.sources.shards import name_files, shard_files
 from fovea.data.store import Store
 from fovea.errors import MachineError, UnreadableImage
 
@@ -76,7 +76,8 @@ def _large(listing: Listing) -> bool:
 
 
 def _archives_unchanged(kept: Index, root: Path) -> bool:
-    there = {str(path) for path in shard_files(root.resolve())} if root.is_dir() else {str(root.resolve())}
+    root = root.resolve()
+    there = {str(path) for path in (*shard_files(root), *name_files(root))} if root.is_dir() else {str(root)}
     return _containers(kept.containers) == kept.containers and there == {path for path, *_ in kept.containers}
 
 
@@ -99,6 +100,7 @@ def _same(kept: Index, listing: Listing) -> bool:
         and kept.classes == listing.classes
         and kept.declared == listing.splits
         and not kept.containers
+        and bool(kept.digests.any(axis=1).all())  # a file that could not be read may be readable now, unchanged
         and kept.paths == tuple(file.path for file in files)
         and kept.sizes.tolist() == [file.size for file in files]
         and kept.stamps.tolist() == [file.stamp for file in files]
@@ -116,12 +118,11 @@ Known = dict[tuple[str, int, int], Found]
 
 
 def _known(kept: Index | None) -> Known:
-    """What is known of files by path, size and time of change."""
+    """What is known of files by path, size and time of change; files that could not be read are asked again."""
     if kept is None or kept.containers:
         return {}
-    return {
-        (kept.paths[row], int(kept.sizes[row]), int(kept.stamps[row])): _found(kept, row) for row in range(len(kept))
-    }
+    read = np.flatnonzero(kept.digests.any(axis=1)).tolist()
+    return {(kept.paths[row], int(kept.sizes[row]), int(kept.stamps[row])): _found(kept, row) for row in read}
 
 
 def _found(kept: Index, row: int) -> Found:
@@ -185,7 +186,8 @@ def _open(store: Store, file: ListedFile) -> Found:
     try:
         picture = pixels.examine(content, name=name)
     except UnreadableImage as error:
-        return Found(digest, reason=error.reason, sentence=str(error))
+        kept = bytes(32) if error.reason == pixels.NO_MEMORY else digest  # that may be otherwise the next time
+        return Found(kept, reason=error.reason, sentence=str(error))
     height, width = picture.pixels.shape[:2]
     looks = look(Image.fromarray(picture.pixels))
     return Found(digest, width, height, picture.format, picture.mode, _odd(picture, file), looks)

@@ -91,6 +91,7 @@ FRAMES: Final = "several frames"
 TURNED: Final = "turned by EXIF"
 DEEP: Final = "16 bits"
 TRANSPARENT: Final = "transparent"
+NO_MEMORY: Final = "out of memory"  # the one reason that lies in the machine, not in the file
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -280,7 +281,7 @@ IGNORE_PILLOW: Final = ("ignore", None, Warning, re.compile(r"PIL\.(?#of fovea.d
 def _why_not_decoded(kind: str, content: bytes, error: Exception) -> tuple[str, str]:
     """The reason in short, and the sentence."""
     if isinstance(error, MemoryError):
-        return "too large", f"does not fit in memory as a {kind}; scale it down, or free memory"
+        return NO_MEMORY, f"does not fit in memory as a {kind}; scale it down, or free memory"
     said = str(error) or type(error).__name__
     if said == "not identified by this driver":
         said = "its header has a width or height of zero, or no known kind of pixels"

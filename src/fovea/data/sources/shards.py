@@ -72,7 +72,7 @@ def list_shards(root: Path) -> Listing:
         layout="WebDataset",
         classes=classes,
         files=tuple(files),
-        containers=tuple(order),
+        containers=(*order, *name_files(root)),  # the names, too, are watched for changes
         strays=strays,
     )
 
@@ -162,18 +162,22 @@ def _label(content: bytes, suffix: str, place: str) -> str:
     return str(found)
 
 
+def name_files(root: Path) -> list[Path]:
+    """The file that names the classes, where there is one."""
+    return [path for name in NAMES if (path := root / name).is_file()][:1]
+
+
 def _class_names(root: Path) -> list[str]:
     """The lines of classes.txt, where there is one."""
-    for name in NAMES:
-        if (root / name).is_file():
-            try:
-                lines = [line.strip() for line in (root / name).read_text(encoding="utf-8").splitlines()]
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{root / name}: cannot be read as UTF-8 ({error})") from error
-            found = [line for line in lines if line]
-            if len(set(found)) != len(found):
-                raise DataError(f"{root / name}: names a class twice; each line must be another")
-            return found
+    for path in name_files(root):
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read as UTF-8 ({error})") from error
+        found = [line for line in lines if line]
+        if len(set(found)) != len(found):
+            raise DataError(f"{path}: names a class twice; each line must be another")
+        return found
     return []
 
 
