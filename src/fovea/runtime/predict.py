@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fovea.data.ahead import ahead
 from fovea.data.pixels import read_image
 from fovea.data.sources.folder import SUFFIXES
 from fovea.errors import DataError, UnreadableImage
@@ -92,15 +94,22 @@ def predict_files(model: Model, paths: Iterable[Path]) -> Iterator[Prediction | 
     while group := tuple(islice(waiting, BATCH_SIZE)):
         answers: dict[Path, Prediction | UnreadableImage] = {}
         arrays: dict[Path, NDArray[np.generic]] = {}
-        for path in group:
-            try:
-                arrays[path] = read_image(path)
-            except UnreadableImage as error:
-                answers[path] = error
+        for path, found in zip(group, ahead(_read, group, os.cpu_count() or 1), strict=True):
+            if isinstance(found, UnreadableImage):
+                answers[path] = found
+            else:
+                arrays[path] = found
         if arrays:
             decoded = Decoded(tuple(arrays.values()), tuple(map(str, arrays)))
             answers |= dict(zip(arrays, _predictions(model, decoded), strict=True))
         yield from (answers[path] for path in group)
+
+
+def _read(path: Path) -> NDArray[np.generic] | UnreadableImage:
+    try:
+        return read_image(path)
+    except UnreadableImage as error:
+        return error
 
 
 def find_images(places: Iterable[str | Path]) -> list[Path]:
