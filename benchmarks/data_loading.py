@@ -60,6 +60,7 @@ def main() -> None:
         compared("the same from the packed cache", photo_batches(photos, cache=256), peer_photos(photos), asked.rounds)
         compared("CIFAR-10, crop and flip", cifar_batches(cifar), peer_cifar(cifar), asked.rounds)
         flat(photos)
+        parts(photos)
 
 
 def make_photos(folder: Path, source: Path | None) -> Path:
@@ -179,6 +180,49 @@ def flat(folder: Path) -> None:
             pass
         peaks.append(resident())
     print(f"\nresident memory after epochs 2, 10 and 20: {peaks[1]:.0f}, {peaks[9]:.0f}, {peaks[19]:.0f} MiB")
+
+
+def parts(folder: Path) -> None:
+    """Where the time of a photograph goes, in both."""
+    import io
+
+    from torchvision.io import decode_jpeg
+    from torchvision.transforms import functional as their
+
+    from fovea.data.augmentation.crops import resized_crop
+
+    images = whole(folder).images
+    files = [images.content(place) for place in range(100)]
+    tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in files]
+    picture = Image.open(io.BytesIO(files[0])).convert("RGB")
+    pixels, box = np.array(picture), (50.0, 50.0, 400.0, 350.0)
+    batch = torch.from_numpy(np.stack([pixels[:224, :224]] * BATCH)).permute(0, 3, 1, 2)
+    spec = Preprocessing(image_size=224, resize=256, in_channels=3, mean=MEAN, std=STD)
+    small = picture.crop((0, 0, 224, 224))
+    work: dict[str, tuple[Callable[[], object], int]] = {
+        "decoding, Pillow": (lambda: each(lambda content: Image.open(io.BytesIO(content)).load(), files), 100),
+        "decoding, torchvision": (lambda: each(decode_jpeg, tensors), 100),
+        "350×300 to 224, Pillow": (lambda: picture.resize((224, 224), Image.Resampling.BILINEAR, box=box), 1),
+        "350×300 to 224, torch": (lambda: resized_crop(pixels, box, 224), 1),
+        "to normalised floats, ToTensor and Normalize": (lambda: their.normalize(their.to_tensor(small), MEAN, STD), 1),
+        "to normalised floats, a batch": (lambda: spec.normalise(batch), BATCH),
+    }
+    print()
+    for name, (do, count) in work.items():
+        print(f"{name}: {min(_seconds(do) for _ in range(5)) / count * 1e6:,.0f} µs an image")
+
+
+def each(do: Callable[[Any], object], items: list[Any]) -> None:
+    """One after the other, each result let go before the next is made, as a loader does."""
+    for item in items:
+        do(item)
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    started = time.process_time()
+    for _ in range(10):
+        do()
+    return (time.process_time() - started) / 10
 
 
 def resident() -> float:

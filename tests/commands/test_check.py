@@ -293,3 +293,35 @@ def test_what_cannot_be_checked_is_one_sentence(
     said = capsys.readouterr().err
     assert words in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_report_a_page_and_a_sheet_can_be_asked_for_at_once(
+    pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [tmp_path / "report.html", tmp_path / "seen.png"]
+    assert main(["check", str(pets), "--html", str(made[0]), "--show-augmented", str(made[1])]) == 0
+    assert "40 images, none bad" in capsys.readouterr().out
+    assert all(path.stat().st_size > 0 for path in made)
+
+
+def test_a_fold_and_a_fraction_of_a_named_set_are_checked_as_they_would_be_trained_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, whole = report(capsys, "digits")
+    _, some = report(capsys, "digits", "--fold", "1/4", "--fraction", "0.5")
+    assert whole["splits"] == {"train": 1079, "validation": 359, "test": 359}
+    assert some["splits"]["test"] == 359
+    assert some["splits"]["validation"] in (359, 360)
+    assert some["splits"]["train"] < 545
+
+
+def test_evaluate_takes_the_way_out_that_its_own_message_names(
+    pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", "cifar_resnet20", str(pets), "--epochs", "1", "-b", "8", "--out", run]) == 0
+    (pets / "cat/broken.png").write_bytes(b"")
+    assert main(["evaluate", run, "--data", str(pets)]) == 3
+    assert "--allow-bad 1" in capsys.readouterr().err
+    assert main(["evaluate", run, "--data", str(pets), "--allow-bad", "1"]) == 0
+    assert main(["evaluate", run, "--data", str(pets), "--allow-bad", "-1"]) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 from PIL import Image
 
 import fovea
@@ -18,6 +19,7 @@ from fovea.data.pixels import read_image
 from fovea.data.preparing import Wanted, components, geometry, prepare
 from fovea.errors import DataError, Stopped
 from fovea.files import RUN_FILE, read_json
+from fovea.training.inputs import prepared, training_batches
 from fovea.training.options import TrainingOptions, from_json
 
 EVERYTHING = Augmentation(
@@ -182,3 +184,19 @@ def test_a_file_that_vanishes_while_training_ends_it_with_its_name(photos: Path,
         Path(train.images.name(place)).unlink()
     with pytest.raises(DataError, match=r"copy/.*\.jpg: does not exist"):
         fovea.train(network(), data, options(), out=tmp_path / "run", quiet=True)
+
+
+def test_a_cache_of_another_side_changes_no_pixel_of_images_that_are_only_fitted(photos: Path) -> None:
+    data = fovea.open_data(photos)
+    spec = geometry(data, image_size=32, in_channels=3, resize=36)
+    plain, cached = (prepare(data, spec, Wanted(cache=side))["train"] for side in (0, 40))
+    indices = np.arange(len(plain))
+    assert torch.equal(plain.gather(indices), cached.gather(indices))
+
+
+@pytest.mark.parametrize(("augmentation", "threads"), [(Augmentation(crop="area"), True), (Augmentation(), False)])
+def test_images_are_read_ahead_without_being_asked_for(photos: Path, augmentation: Augmentation, threads: bool) -> None:
+    told = options(augmentation=augmentation)
+    data = fovea.open_data(photos)
+    made = training_batches(prepared(network(), data, told)["train"], told, Fabric(accelerator="cpu", devices=1))
+    assert (made.workers > 0) == threads

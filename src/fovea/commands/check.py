@@ -69,9 +69,6 @@ def run(arguments: list[str]) -> int:
     if not asked.data:
         raise UsageError(f"name a folder of images, or one of {', '.join(KNOWN)}: fovea check ./photos")
     check_source(asked.data)
-    if asked.show_augmented:
-        return _draw(asked)
-
     from fovea.commands.progress import counting
     from fovea.data.checking import check
 
@@ -80,6 +77,8 @@ def run(arguments: list[str]) -> int:
     if asked.html:
         _write_page(report, Path(asked.html))
     print(json.dumps(report.as_json(), indent=2) if asked.json else report)
+    if asked.show_augmented:
+        _draw(asked)
     return 3 if report.bad_count else 0
 
 
@@ -91,8 +90,8 @@ def _write_page(report: Report, path: Path) -> None:
     print(f"wrote {path}", file=sys.stderr)
 
 
-def _draw(asked: Check) -> int:
-    """A sheet of some training images: as they are first, then as the first epochs will show them."""
+def _draw(asked: Check) -> None:
+    """Write a sheet of some training images: as they are first, then as the first epochs will show them."""
     import numpy as np
 
     from fovea.commands.progress import counting
@@ -121,4 +120,3 @@ def _draw(asked: Check) -> int:
     title = f"{data.name}: {len(chosen)} of {len(train):,} training images as evaluated, and in {EPOCHS} epochs"
     write_durably(Path(asked.show_augmented), contact_sheet(rows, heads, title=title, columns=EPOCHS + 1, cell=1.25))
     print(f"wrote {asked.show_augmented}", file=sys.stderr)
-    return 0

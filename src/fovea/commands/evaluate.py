@@ -12,8 +12,9 @@ import tyro
 
 from fovea.commands.loading import load_model
 from fovea.commands.parsing import parse
+from fovea.commands.progress import counting
 from fovea.data.names import check_source
-from fovea.errors import UsageError
+from fovea.errors import UsageError, require
 from fovea.files import RUN_FILE, read_json
 from fovea.runtime.find import find_bundle
 
@@ -37,7 +38,9 @@ class Evaluate:
     split_seed: int = 42
     """Cuts --data."""
     data_root: Path | None = None
-    """Where mnist and fashion_mnist lie."""
+    """Where the sets known by name lie."""
+    allow_bad: int = 0
+    """Judge --data without so many files that cannot be decoded or have no label."""
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """Where the network runs."""
     network: str | None = None
@@ -53,6 +56,7 @@ def run(arguments: list[str]) -> int:
         UsageError: no model is named.
     """
     asked = parse(Evaluate, "evaluate", arguments)
+    require("allow_bad", asked.allow_bad, asked.allow_bad >= 0, "0 or more")
     if not asked.models:
         raise UsageError("name a run folder or a bundle, for example: fovea evaluate runs/latest")
     places = [find_bundle(model) for model in asked.models]
@@ -78,7 +82,15 @@ def _data(asked: Evaluate, bundle: Path) -> Data:
     import fovea
 
     if asked.data is not None:
-        return fovea.open_data(asked.data, split=asked.cut, split_seed=asked.split_seed, data_root=asked.data_root)
+        with counting("opening files") as progress:
+            return fovea.open_data(
+                asked.data,
+                split=asked.cut,
+                split_seed=asked.split_seed,
+                data_root=asked.data_root,
+                allow_bad=asked.allow_bad,
+                progress=progress,
+            )
     told = bundle.parent / RUN_FILE
     data = read_json(told).get("data") if told.is_file() else None
     source = data.get("source") if isinstance(data, dict) else None

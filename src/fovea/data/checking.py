@@ -40,26 +40,26 @@ def check(source: Any, options: DataOptions | None = None, *, progress: Progress
         DataError: nothing there that could be listed.
     """
     options = options or DataOptions()
-    files = files_of(source, options)
-    if files is None:
-        data = open_data(source, split=options.split, split_seed=options.split_seed, data_root=options.data_root)
-        return _of_arrays(data)
-    index = open_index(files, progress=progress)
+    found = _found(source, options)
+    if isinstance(found, Data):
+        return _of_arrays(found)
+    index = open_index(found, progress=progress)
     images = FileImages(index, np.arange(len(index)))
     places, refusal = _places(index, known.accustomed(str(source), _cut(options)))
-    found = examine(index, places, pixels=lambda row: np.asarray(images[row], np.uint8), refusal=refusal)
-    return dataclasses.replace(found, words=synset_words(Path(index.root)))
+    report = examine(index, places, pixels=lambda row: np.asarray(images[row], np.uint8), refusal=refusal)
+    return dataclasses.replace(report, words=synset_words(Path(index.root)))
 
 
-def files_of(source: Any, options: DataOptions) -> Path | None:
-    """Where a data set lies in files; None where it lies in arrays."""
+def _found(source: Any, options: DataOptions) -> Data | Path:
+    """A data set that lies in arrays, cut; or where it lies in files."""
     if not isinstance(source, str | Path):
-        return None
+        return open_data(
+            source, split=options.split, split_seed=options.split_seed, fold=options.fold, fraction=options.fraction
+        )
     check_source(source)
     if source not in KNOWN:
         return Path(source)
-    found = known.open_known(str(source), data_folder(options.data_root), _cut(options), download=options.download)
-    return found if isinstance(found, Path) else None
+    return known.open_known(str(source), data_folder(options.data_root), _cut(options), download=options.download)
 
 
 def _cut(options: DataOptions) -> Cut:

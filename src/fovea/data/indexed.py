@@ -71,7 +71,7 @@ def notes(data: Data) -> list[str]:
     if bad:
         found.append(f"{len(bad)} files are left out, because they cannot be used; the first: {index.why(bad[0])}")
     rows = {name: split.images.rows for name in SPLITS if (split := getattr(data, name)) is not None}
-    trained = {index.digest(row) for row in rows["train"].tolist()}
+    trained = {index.digest(row) for row in rows.get("train", np.empty(0, np.int64)).tolist()}
     for name in ("validation", "test"):
         again = sum(index.digest(row) in trained for row in rows.get(name, np.empty(0, np.int64)).tolist())
         if again:

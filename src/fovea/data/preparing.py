@@ -103,10 +103,11 @@ def prepare(data: Data, preprocessing: Preprocessing, wanted: Wanted = NOTHING) 
 def _fitted(split: Split, spec: Preprocessing, wanted: Wanted) -> Fitted:
     """Packed where it may be; training images that are cropped anew each time come from as near as they can."""
     images = split.images
-    if wanted.cache and isinstance(images, FileImages) and (split.name == "train" or _same(images, spec, wanted.cache)):
+    cropped = split.name == "train" and wanted.augmentation.crop != "centre"
+    if wanted.cache and isinstance(images, FileImages) and (cropped or _same(images, spec, wanted.cache)):
         images = packed(images, wanted.cache, workers=wanted.workers)
     split = dataclasses.replace(split, images=images)
-    if split.name != "train" or wanted.augmentation.crop == "centre":
+    if not cropped:
         return fit_split(split, spec, workers=wanted.workers)
     if isinstance(images, FileImages) and bytes_of(images) <= MEMORY_FOR_PIXELS:
         split = dataclasses.replace(split, images=Remembered(images))

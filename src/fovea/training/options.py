@@ -55,7 +55,8 @@ class TrainingOptions:
     precision: Precision = "32-true"
     """Lightning Fabric's name of the arithmetic."""
     workers: int = 0
-    """Threads that prepare batches ahead; the result does not depend on it (short: -j)."""
+    """Threads that read and vary images ahead; 0 takes one a core where images are decoded or varied one by one, and
+    none where whole batches lie in memory. The result does not depend on it (short: -j)."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range.

@@ -21,20 +21,17 @@ import fovea
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
 from fovea.cost.count import measure, parameters
-from fovea.data.augmentation.image import one_by_one
 from fovea.data.fitted import Fitted
 from fovea.data.indexed import notes
-from fovea.data.loader import TrainingBatches
 from fovea.data.opening import open_data
-from fovea.data.preparing import Wanted, components, geometry, prepare
-from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Data, Split
-from fovea.errors import MachineError, ModelError, ShapeError, UsageError
+from fovea.errors import MachineError, ModelError, UsageError
 from fovea.evaluation.scores import Scores, score
 from fovea.files import BUNDLE_FOLDER
 from fovea.runtime.model import Model, network_logits
 from fovea.training import checkpoints, folder
 from fovea.training.console import Console, plan
+from fovea.training.inputs import prepared, training_batches
 from fovea.training.loop import Loop
 from fovea.training.optimisers import sgd
 from fovea.training.options import TrainingOptions
@@ -100,11 +97,11 @@ def train(
     elif out is not None:
         folder.check_free(Path(out))
     data = open_data(data)
-    splits = _prepare(network, data, options)
+    splits = prepared(network, data, options)
     described = _describe(network, data, splits, options)
     fabric = _fabric(options)
     name = described["network"]["name"].rpartition(":")[2]  # of file.py:Class the class
-    batches = _batches(splits["train"], options, fabric)
+    batches = training_batches(splits["train"], options, fabric)
     run = Path(fabric.broadcast(str(folder.new_name(name, data.name) if out is None else out)))
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))  # the loop seeds each step; the caller's draws go on
@@ -135,49 +132,6 @@ def _check_resumable(out: str | Path | None) -> None:
     if out is None:
         raise UsageError("resume=True goes on with the run in out; give out=")
     folder.configuration(Path(out))
-
-
-def _prepare(network: nn.Module, data: Data, options: TrainingOptions) -> dict[str, Fitted]:
-    architecture = bundles.describe(network)
-    image_size = architecture.image_size if architecture else data.image_size
-    if image_size is None:
-        raise ModelError(f"{type(network).__name__}: its image size is unknown; give square images of one size")
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    in_channels = getattr(network, "in_channels", first.in_channels if first else data.channels)
-    spec = geometry(
-        data,
-        image_size=image_size,
-        in_channels=in_channels,
-        resize=options.resize,
-        interpolation=options.interpolation,
-    )
-    _check_logits(network, spec, data)
-    wanted = Wanted(
-        augmentation=options.augmentation,
-        moments=None if options.mean is None or options.std is None else (options.mean, options.std),
-        mean_image=options.mean_image,
-        cache=options.cache,
-        workers=options.workers or os.cpu_count() or 1,
-    )
-    return prepare(data, spec, wanted)
-
-
-def _check_logits(network: nn.Module, spec: Preprocessing, data: Data) -> None:
-    """Run one black image through, so that what does not fit is said before anything is decoded."""
-    was_training = network.training
-    image = torch.zeros(1, spec.in_channels, spec.image_size, spec.image_size)
-    try:
-        with torch.no_grad():
-            logits = network.eval()(image)
-    except RuntimeError as error:
-        raise ShapeError(f"{type(network).__name__} does not take images {tuple(image.shape[1:])}: {error}") from error
-    finally:
-        network.train(was_training)
-    if logits.shape != (1, len(data.classes)):
-        raise ModelError(
-            f"{type(network).__name__} gives {tuple(logits.shape[1:])} logits, but {data.name} has "
-            f"{len(data.classes)} classes; build it with num_classes={len(data.classes)}"
-        )
 
 
 def _describe(network: nn.Module, data: Data, splits: Mapping[str, Fitted], options: TrainingOptions) -> dict[str, Any]:
@@ -232,20 +186,6 @@ def _meaning(part: dict[str, Any]) -> dict[str, Any]:
     """What must not change between a run and its resuming: where the data lies and the workers may."""
     as_json: dict[str, Any] = bundles.as_json(part)
     return {key: value for key, value in as_json.items() if key not in ("source", "workers")}
-
-
-def _batches(train_split: Fitted, options: TrainingOptions, fabric: Fabric) -> TrainingBatches:
-    return TrainingBatches(
-        fitted=train_split if one_by_one(options.augmentation) else train_split.on(fabric.device),
-        batch_size=options.batch_size,
-        seed=options.seed,
-        augmentation=options.augmentation,
-        components=components(train_split, options.augmentation),
-        workers=options.workers,
-        device=fabric.device,
-        rank=fabric.global_rank,
-        ranks=fabric.world_size,
-    )
 
 
 def _plan(title: str, network: nn.Module, splits: Mapping[str, Fitted]) -> str:
