@@ -16,6 +16,7 @@ from fovea.errors import MachineError, ModelError
 
 BUNDLE_FILE = "bundle.json"  # what a bundle's folder is recognised by, and what is written there last
 RUN_FILE = "config.json"  # what a run folder is recognised by, and what is written there first
+SEEDS_FILE = "seeds.json"  # what a folder of several seeds' runs is recognised by
 BUNDLE_FOLDER = "bundle"  # where a run folder keeps its bundle
 
 
@@ -50,6 +51,24 @@ def write_durably(path: Path, content: bytes) -> str:
     finally:
         _remove_quietly(temporary)
     return digest
+
+
+def link_durably(source: Path, path: Path) -> None:
+    """Let path be another name of the same file, in place of what it was; where links cannot be made, a copy.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _remove_quietly(temporary)
+        os.link(source, temporary)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError:  # a file system without links: FAT, some network mounts
+        write_durably(path, source.read_bytes())
+    finally:
+        _remove_quietly(temporary)  # renaming onto another name of the same file leaves it
 
 
 @contextlib.contextmanager

@@ -174,12 +174,13 @@ def test_an_image_size_the_network_does_not_take_is_4(fovea):
 def test_an_exploding_run_is_6_and_keeps_a_finite_checkpoint(fovea, quick):
     from fovea.architectures.catalogue import build
     from fovea.training import checkpoints
+    from fovea.training.checkpoints import State
 
     code, out, err = fovea("train", *quick, "--lr", "1e12", "--out", "run")
     assert (code, out) == (6, "")
     assert "at step " in err
     network = build("lenet5", image_size=16)
-    checkpoints.load(Path("run/last.safetensors"), network)
+    checkpoints.load(Path("run/last.safetensors"), State(network))
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
@@ -218,7 +219,7 @@ def test_a_file_size_limit_is_5_and_keeps_the_checkpoint_before(shell, quick, tm
     assert done.returncode == 5, done.stderr
     assert b"run/best.safetensors: cannot be written (File too large)" in done.stderr
     assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "last.safetensors", "run.lock"]
-    assert checkpoints.load(tmp_path / "run/last.safetensors", build("lenet5", image_size=16)).step == 0
+    assert checkpoints.progress_of(tmp_path / "run/last.safetensors").step == 0
 
 
 def test_options_of_the_network_are_taken_recorded_and_kept_by_a_repeat(fovea, photos):

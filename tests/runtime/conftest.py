@@ -19,5 +19,5 @@ def run(tmp_path_factory):
     torch.set_num_threads(1)
     network = fovea.create("lenet5", seed=1)
     out = tmp_path_factory.mktemp("runtime") / "digits"
-    options = fovea.TrainingOptions(**{**vars(recipe("digits")), "epochs": 1, "warmup_epochs": 0.0})
+    options = recipe("digits").but(epochs=1, warmup_epochs=0.0)
     return fovea.train(network, "digits", options, out=out, quiet=True)

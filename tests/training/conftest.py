@@ -63,10 +63,9 @@ def make_network():
 @pytest.fixture
 def quick():
     """Options of a run that takes a fraction of a second: nine steps in three epochs, augmented."""
-    from fovea.data.options import Augmentation
-    from fovea.training.options import TrainingOptions
+    from fovea.training.options import options
 
-    return TrainingOptions(epochs=3, batch_size=18, lr=0.02, warmup_epochs=1.0, augmentation=Augmentation(shift=1))
+    return options(epochs=3, batch_size=18, lr=0.02, warmup_epochs=1.0, shift=1)
 
 
 def files_of(folder):

@@ -20,7 +20,7 @@ from fovea.data.preparing import Wanted, components, geometry, prepare
 from fovea.errors import DataError, Stopped
 from fovea.files import RUN_FILE, read_json
 from fovea.training.inputs import prepared, training_batches
-from fovea.training.options import TrainingOptions, from_json
+from fovea.training.options import options, from_json
 
 EVERYTHING = Augmentation(
     crop="area",
@@ -112,7 +112,7 @@ def test_the_cache_changes_no_pixel_of_validation_and_serves_training(photos: Pa
 
 
 def options(**more: object) -> TrainingOptions:
-    base = TrainingOptions(epochs=2, batch_size=16, lr=0.01, warmup_epochs=0.0, resize=36, augmentation=EVERYTHING)
+    base = options(epochs=2, batch_size=16, lr=0.01, warmup_epochs=0.0, resize=36, augmentation=EVERYTHING)
     return dataclasses.replace(base, **more)
 
 

@@ -9,9 +9,8 @@ import sys
 
 import pytest
 
-from fovea.data.options import Augmentation
 from fovea.errors import UsageError
-from fovea.training.options import TrainingOptions, from_json
+from fovea.training.options import TrainingOptions, from_json, options
 from fovea.training.recipes import RECIPES, fitting, recipe
 
 REFUSED = {
@@ -30,38 +29,39 @@ REFUSED = {
 def test_a_value_outside_its_range_is_refused_with_the_rule(name):
     value, sentence = REFUSED[name]
     with pytest.raises(UsageError) as refused:
-        TrainingOptions(**{name: value})
+        options(**{name: value})
     assert str(refused.value) == sentence
 
 
 @pytest.mark.parametrize("lr", [float("inf"), float("nan"), -1.0])
 def test_a_learning_rate_that_is_no_positive_number_is_refused(lr):
     with pytest.raises(UsageError, match="above 0 and finite"):
-        TrainingOptions(lr=lr)
+        options(lr=lr)
 
 
 @pytest.mark.parametrize("name", ["momentum", "weight_decay", "warmup_epochs", "label_smoothing"])
 def test_nan_is_outside_every_range(name):
     with pytest.raises(UsageError, match=rf"{name} \(=nan\)"):
-        TrainingOptions(**{name: float("nan")})
+        options(**{name: float("nan")})
 
 
 def test_nesterov_needs_momentum():
     with pytest.raises(UsageError, match="nesterov"):
-        TrainingOptions(momentum=0.0)
-    assert TrainingOptions(momentum=0.0, nesterov=False).momentum == 0
+        options(momentum=0.0)
+    assert options(momentum=0.0, nesterov=False).update.momentum == 0
+    assert options(momentum=0.0, optimiser="adam").update.nesterov
 
 
 def test_mean_and_std_come_together_and_std_is_positive():
     with pytest.raises(UsageError, match="given together or not at all"):
-        TrainingOptions(mean=(0.5,))
+        options(mean=(0.5,))
     with pytest.raises(UsageError, match=r"std \(=\(0\.0,\)\) must be above 0"):
-        TrainingOptions(mean=(0.5,), std=(0.0,))
+        options(mean=(0.5,), std=(0.0,))
 
 
 def test_options_survive_json():
-    options = TrainingOptions(mean=(0.1,), std=(0.2,), augmentation=Augmentation(shift=2, flip=True), seed=7)
-    assert from_json(json.loads(json.dumps(dataclasses.asdict(options)))) == options
+    told = options(mean=(0.1,), std=(0.2,), shift=2, flip=True, seed=7, milestones=(3.0, 5.0), ema=0.9)
+    assert from_json(json.loads(json.dumps(dataclasses.asdict(told)))) == told
 
 
 def test_an_unknown_option_in_json_is_named():
@@ -71,17 +71,70 @@ def test_an_unknown_option_in_json_is_named():
         from_json({"augmentation": {"blur": 1}})
 
 
-def test_the_meaning_leaves_out_the_workers_alone():
-    options = TrainingOptions(workers=3)
-    assert set(dataclasses.asdict(options)) - set(options.meaning()) == {"workers"}
-    assert options.meaning() == TrainingOptions(workers=0).meaning()
+def test_every_option_has_a_name_of_its_own_over_all_groups_and_is_found_by_it():
+    names = list(leaves(TrainingOptions()))
+    assert len(names) == len(set(names)) == len(TrainingOptions().flat())
+    assert TrainingOptions().but(**TrainingOptions().flat()) == TrainingOptions()
+
+
+def leaves(group):
+    for each in dataclasses.fields(group):
+        value = getattr(group, each.name)
+        yield from leaves(value) if dataclasses.is_dataclass(value) else [each.name]
+
+
+def test_a_changed_option_leaves_the_others_of_its_group_as_they_are():
+    told = options(lr=0.3, momentum=0.5).but(lr=0.1, flip=True)
+    assert (told.update.lr, told.update.momentum, told.augmentation.flip) == (0.1, 0.5, True)
+    with pytest.raises(UsageError, match=r"no option of training is called 'label_smooth'. Did you mean label_smooth"):
+        told.but(label_smooth=0.1)
+
+
+def test_the_meaning_leaves_out_where_it_runs_and_what_is_kept_alone():
+    free = {"workers": 3, "device": "cpu", "save_steps": 5, "save_minutes": 1.0, "watch": True, "tensorboard": True}
+    free |= {"teacher": "runs/large"}
+    assert options(**free).meaning() == options().meaning()
+    told = set(options().flat()) - set(free)
+    assert set(leaves_of(options().meaning())) == told
+
+
+def leaves_of(values):
+    for name, value in values.items():
+        yield from leaves_of(value) if isinstance(value, dict) else [name]
+
+
+def test_what_a_run_has_chosen_stands_in_for_what_is_left_open_alone():
+    ran = options(precision="float32", accumulate=4, batch_size=64, epochs=7)
+    chosen = {"precision": "auto", "accumulate": 0, "epochs": 30}
+    again = options(accumulate=0).settled_as(chosen, dataclasses.asdict(ran))
+    assert again == ran
+    other = options(accumulate=0, precision="bf16").settled_as(chosen, dataclasses.asdict(ran))
+    assert other.execution.precision == "bf16"
+
+
+TOGETHER = {
+    "ema": ({"ema": 0.9, "swa_epochs": 2}, "0 where swa_epochs is given"),
+    "swa_epochs": ({"epochs": 3, "swa_epochs": 3}, r"below epochs \(=3\)"),
+    "accumulate": ({"batch_size": 10, "accumulate": 3}, r"a divisor of batch_size \(=10\)"),
+    "lowest_lr": ({"lr": 0.1, "lowest_lr": 0.2}, r"at most lr \(=0.1\)"),
+    "milestones": ({"milestones": (5.0, 3.0)}, "epochs above 0, each later than the one before"),
+    "loss": ({"loss": "focal", "mixup": 0.2}, "cross_entropy or bce where images are mixed"),
+    "class_weights": ({"loss": "map", "class_weights": "balanced"}, "equal where the loss is map"),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_options_that_do_not_go_together_are_refused_with_the_rule(name):
+    changes, rule = TOGETHER[name]
+    with pytest.raises(UsageError, match=rf"^{name} \(=.*\) must be {rule}"):
+        options(**changes)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_told_in_its_docstring_and_survives_json(name):
-    options = recipe(name)
+    told = recipe(name)
     assert RECIPES[name].__doc__
-    assert from_json(json.loads(json.dumps(dataclasses.asdict(options)))) == options
+    assert from_json(json.loads(json.dumps(dataclasses.asdict(told)))) == told
 
 
 def test_an_unknown_recipe_gets_the_close_one_offered():

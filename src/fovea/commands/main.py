@@ -21,7 +21,10 @@ VERBS = {
         "verify": "recount what the papers say of their networks",
     },
     "data": {"check": "examine images: unreadable and odd files, classes, duplicates; what a network will see of them"},
-    "train": {"train": "train a network on images; with no arguments LeNet-5 on handwritten digits"},
+    "train": {
+        "train": "train a network on images; with no arguments LeNet-5 on handwritten digits",
+        "runs": "the runs there are: how far they came, what they reached, in what they differ",
+    },
     "judge": {
         "evaluate": "accuracy of a model, with its interval",
         "predict": "the class of an image, or of every image in a folder",

@@ -5,23 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from fovea.architectures.catalogue import facts, published
 from fovea.architectures.reference import is_reference
+from fovea.commands.allocator import keep_memory
 from fovea.commands.parsing import parse
 from fovea.commands.progress import counting
 from fovea.data.augmentation.presets import preset
 from fovea.data.names import KNOWN, check_source
 from fovea.data.options import DataOptions
 from fovea.errors import ModelError, UsageError, suggestion
-from fovea.files import RUN_FILE, read_json
+from fovea.files import RUN_FILE, SEEDS_FILE, read_json
 from fovea.training.options import TrainingOptions, from_json
 from fovea.training.recipes import fitting, recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fovea.data.sets import Data
 
 NETWORK, DATA = "lenet5", "digits"
 
@@ -52,39 +59,87 @@ class Train:
     """What the network's builder takes beside these, as name=value: stem=small, dropout=0.2."""
     json: bool = False
     """The result as an object for machines."""
+    dry_run: bool = False
+    """Print the plan, with time, memory and disk expected, and stop there."""
+    prove_resume: bool = False
+    """Kill this run a few times in its first steps, resume it, and say whether the result is the same to the bit."""
+    seeds: int = 1
+    """Train with so many seeds, from --seed on, and report mean and deviation."""
     source: DataOptions = field(default_factory=DataOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
 
 def run(arguments: list[str]) -> int:
     """Train, and print what the best epoch reached."""
-    asked = _with_defaults(arguments)
+    asked = _with_defaults(_parts_for_auto(arguments))
     name, data = str(asked.net), str(asked.data)
     if not is_reference(name):
         facts(name)
     check_source(data)
+    keep_memory()
+    if asked.prove_resume:
+        return _prove(asked, arguments)
 
     import fovea
     from fovea.randomness import key
 
     with counting("opening files") as progress:
         opened = fovea.open_data(data, **dataclasses.asdict(asked.source), progress=progress)
-    network = fovea.create(
-        name,
-        num_classes=len(opened.classes),
-        in_channels=asked.in_channels or opened.channels,
-        image_size=asked.image_size,
-        seed=key(asked.training.seed, "weights"),
-        **_options(asked.option),
-    )
-    done = fovea.train(network, opened, asked.training, out=asked.resume or asked.out, resume=asked.resume is not None)
-    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks for all
-        return 0
-    if asked.json:
-        print(json.dumps({"run": str(done.folder)} | {name: each.summary() for name, each in done.scores.items()}))
-    else:
-        print(done)
+
+    def network(seed: int) -> nn.Module:
+        return fovea.create(
+            name,
+            num_classes=len(opened.classes),
+            in_channels=asked.in_channels or opened.channels,
+            image_size=asked.image_size,
+            seed=key(seed, "weights"),
+            **_options(asked.option),
+        )
+
+    if asked.dry_run:
+        return _plan(asked, network(asked.training.seed), opened)
+    out, resume = asked.resume or asked.out, asked.resume is not None
+    if asked.seeds > 1:
+        from fovea.experiments.seeds import train_seeds
+
+        several = train_seeds(network, opened, asked.training, seeds=asked.seeds, out=out, resume=resume)
+        return _tell(asked, several.as_json(), str(several))
+    done = fovea.train(network(asked.training.seed), opened, asked.training, out=out, resume=resume)
+    scores = {split: each.summary() for split, each in done.scores.items()}
+    return _tell(asked, {"run": str(done.folder)} | scores, str(done))
+
+
+def _tell(asked: Train, values: dict[str, Any], words: str) -> int:
+    """One process speaks for all that torchrun started."""
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(values) if asked.json else words)
     return 0
+
+
+def _plan(asked: Train, network: nn.Module, data: Data) -> int:
+    from fovea.files import read_json
+    from fovea.training.planning import prepare
+
+    found = read_json(asked.resume / RUN_FILE) if asked.resume else None
+    made = prepare(network, data, asked.training, run=asked.resume or asked.out or Path("runs"), found=found)
+    return _tell(asked, made.plan.as_json(), str(made.plan))
+
+
+def _prove(asked: Train, arguments: list[str]) -> int:
+    from fovea.training.proof import prove_resume
+
+    flags = [argument for argument in arguments if argument not in ("--prove-resume", "--no-prove-resume", "--json")]
+    verdict = prove_resume([sys.executable, "-m", "fovea", "train", *flags])
+    _tell(asked, verdict.as_json(), str(verdict))
+    return 0 if verdict.equal else 1
+
+
+def _parts_for_auto(arguments: list[str]) -> list[str]:
+    """--batch-size auto keeps the recipe's batch and lets its parts be found: --accumulate 0."""
+    joined = "\0".join(arguments)
+    for form in ("--batch-size\0auto", "-b\0auto", "--batch-size=auto", "-b=auto"):
+        joined = joined.replace(form, "--accumulate\0" + "0")
+    return joined.split("\0") if arguments else []
 
 
 def _with_defaults(arguments: list[str]) -> Train:
@@ -92,9 +147,13 @@ def _with_defaults(arguments: list[str]) -> Train:
     first = parse(Train, "train", arguments)
     if sum(each is not None for each in (first.recipe, first.config, first.resume)) > 1:
         raise UsageError("--recipe, --config and --resume are three starting points; give one")
+    if first.seeds < 1:
+        raise UsageError(f"seeds (={first.seeds}) must be 1 or more")
     if first.resume is not None and (first.net or first.data or first.out):
         raise UsageError("--resume takes network, data and folder from the run; leave NET, DATA and --out away")
-    if first.resume is not None or first.config is not None:
+    if first.resume is not None and (first.resume / SEEDS_FILE).is_file():
+        base = _from_seeds(first.resume)
+    elif first.resume is not None or first.config is not None:
         base = _from_file(first.config or Path(str(first.resume)) / RUN_FILE)
     else:
         net, data = network_and_data(first.net, first.data)
@@ -143,6 +202,14 @@ def network_and_data(first: str | None, second: str | None) -> tuple[str, str]:
         return NETWORK, first
     known = [*published(), *KNOWN]
     raise UsageError(f"{first!r} is neither a network, nor a data set, nor a folder.{suggestion(first, known)}")
+
+
+def _from_seeds(folder: Path) -> Train:
+    """What several seeds in one folder were told: the first one's configuration, and their number."""
+    seeds = read_json(folder / SEEDS_FILE).get("seeds")
+    if not isinstance(seeds, list) or not seeds:
+        raise ModelError(f"{folder / SEEDS_FILE}: names no seeds; start them anew")
+    return dataclasses.replace(_from_file(folder / f"seed_{seeds[0]}" / RUN_FILE), seeds=len(seeds))
 
 
 def _from_file(path: Path) -> Train:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from jaxtyping import Float, Int
@@ -30,3 +31,15 @@ class Batch(NamedTuple):
             return self.labels
         own, other = (F.one_hot(each, num_classes).float() for each in (self.labels, self.partners))
         return self.shares[:, None] * own + (1 - self.shares[:, None]) * other
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """The batch cut into so many parts of equal size, the last ones smaller where it does not divide."""
+        size = -(-len(self.labels) // count)
+        for start in range(0, len(self.labels), size):
+            yield self.between(start, start + size)
+
+    def between(self, start: int, stop: int) -> Batch:
+        """The images from one place to before another, with all that belongs to them."""
+        partners = None if self.partners is None else self.partners[start:stop]
+        shares = None if self.shares is None else self.shares[start:stop]
+        return Batch(self.images[start:stop], self.labels[start:stop], partners, shares)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,21 +76,32 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self.fitted) // self.batch_size
 
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of one epoch, counted from 0, from step `start` of it on."""
-        order = randomness.permutation(randomness.key(self.seed, "order", epoch), len(self.fitted))
         draw_key = randomness.key(self.seed, "augmentation", epoch)
-        shares = [
-            order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.ranks]
-            for step in range(start, len(self))
-        ]
+        order = self._order(epoch)
+        shares = [self._share(order, step) for step in range(start, len(self))]
         made = ahead(lambda share: self._pixels(share, draw_key), shares, self.workers)
-        return (self._finished(each, draw_key) for each in made)
+        try:
+            for each in made:
+                yield self._finished(each, draw_key)
+        finally:
+            made.close()
+
+    def share(self, epoch: int, step: int) -> NDArray[np.int64]:
+        """Which images this process sees in a step of an epoch, both counted from 0."""
+        return self._share(self._order(epoch), step)
 
     def batch(self, indices: NDArray[np.int64], epoch: int) -> Batch:
         """These very images as the epoch would show them, whatever batch they lie in."""
         draw_key = randomness.key(self.seed, "augmentation", epoch)
         return self._finished(self._pixels(indices, draw_key), draw_key)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return randomness.permutation(randomness.key(self.seed, "order", epoch), len(self.fitted))
+
+    def _share(self, order: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+        return order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.ranks]
 
     def _pixels(self, indices: NDArray[np.int64], draw_key: int) -> Pixels:
         options = self.augmentation

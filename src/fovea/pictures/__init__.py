@@ -10,5 +10,6 @@ from fovea.pictures.contact_sheet import contact_sheet
 from fovea.pictures.curves import learning_curves
 from fovea.pictures.filters import filters
 from fovea.pictures.mistakes import mistakes
+from fovea.pictures.overlay import overlay
 
-__all__ = ["confusion_matrix", "contact_sheet", "filters", "learning_curves", "mistakes"]
+__all__ = ["confusion_matrix", "contact_sheet", "filters", "learning_curves", "mistakes", "overlay"]

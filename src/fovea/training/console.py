@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -55,20 +55,12 @@ class Console:
             f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.2%}"
             f"  validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.2%}"
             f"  {row['images_per_second']:,.0f} images/s  lr {row['learning_rate']:.3g}"
-            f"  data wait {row['data_wait']:.0%}  ETA {_duration(remaining)}"
+            f"  data wait {row['data_wait']:.0%}  ETA {duration(remaining)}"
         )
 
 
-def plan(title: str, counts: Mapping[str, int], shapes: Mapping[str, Sequence[int]], totals: str) -> str:
-    """What will be trained: how many images, the shape leaving every stage, what the network costs."""
-    images = ", ".join(f"{n:,} {name}" for name, n in counts.items())
-    width = max(map(len, shapes))
-    lines = [f"{title}: {images} images", f"{'stage':<{width}}  shape leaving it"]
-    lines += [f"{name:<{width}}  {' × '.join(map(str, shape))}" for name, shape in shapes.items()]
-    return "\n".join([*lines, totals])
-
-
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are any: 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import fcntl
 import io
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from typing import Any
 from fovea.errors import ModelError, RunInUse, UsageError
 from fovea.files import RUN_FILE, machine_error, make_folder, read_json, write_durably, write_json
 
+# Where the data lies, and what a run may be resumed with otherwise: the device is recorded, the others change nothing.
+FREE = ("source", "keeping", "workers", "device", "teacher")
 LOCK, HISTORY, LATEST = "run.lock", "history.csv", "latest"
 
 
@@ -54,6 +57,37 @@ def create(folder: Path, configuration: Mapping[str, Any]) -> None:
     """
     check_free(folder)
     write_json(folder / RUN_FILE, dict(configuration))
+
+
+def open_run(folder: Path, described: Mapping[str, Any], *, resume: bool) -> list[str]:
+    """Write the configuration of a new run; of one that goes on, compare it with what is wanted now.
+
+    Args:
+        folder: The run folder, held by this process.
+        described: The configuration as it is now.
+        resume: Whether the run goes on.
+
+    Returns:
+        What changed that may: the machine, from which on the run is no longer what it would have been to the bit.
+
+    Raises:
+        ModelError: what may not: network, data or options.
+    """
+    if not resume:
+        create(folder, described)
+        point_latest(folder)
+        return []
+    found = configuration(folder)
+    for part in ("network", "data", "training", "teacher"):
+        old, new = _meaning(found.get(part)), _meaning(described[part])
+        for key in {**old, **new}:
+            if old.get(key) != new.get(key):
+                raise ModelError(
+                    f"{folder}: cannot go on, {part} {key} was {old.get(key)!r} and is {new.get(key)!r} now; "
+                    f"go on with the old one, or begin another run with --out"
+                )
+    was, now = found.get("machine", {}), described["machine"]
+    return [f"{key} {was[key]} became {now[key]}" for key in now if key in was and was[key] != now[key]]
 
 
 def configuration(folder: Path) -> dict[str, Any]:
@@ -125,3 +159,14 @@ def point_latest(folder: Path) -> None:
         os.replace(temporary, link)
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+def _meaning(part: Any, prefix: str = "") -> dict[str, Any]:
+    """What must not change between a run and its resuming, by dotted names; without what only says where and how."""
+    if not isinstance(part, Mapping):
+        return {prefix or "fingerprint": json.loads(json.dumps(part))}
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        if key not in FREE:
+            found |= _meaning(value, f"{prefix}.{key}" if prefix else key)
+    return found

@@ -36,16 +36,17 @@ def prepared(network: nn.Module, data: Data, options: TrainingOptions) -> dict[s
         data,
         image_size=image_size,
         in_channels=in_channels,
-        resize=options.resize,
-        interpolation=options.interpolation,
+        resize=options.input.resize,
+        interpolation=options.input.interpolation,
     )
     _check_logits(network, spec, data)
+    source = options.input
     wanted = Wanted(
         augmentation=options.augmentation,
-        moments=None if options.mean is None or options.std is None else (options.mean, options.std),
-        mean_image=options.mean_image,
-        cache=options.cache,
-        workers=options.workers or os.cpu_count() or 1,
+        moments=None if source.mean is None or source.std is None else (source.mean, source.std),
+        mean_image=options.input.mean_image,
+        cache=options.input.cache,
+        workers=options.execution.workers or os.cpu_count() or 1,
     )
     return prepare(data, spec, wanted)
 
@@ -63,7 +64,7 @@ def training_batches(train_split: Fitted, options: TrainingOptions, fabric: Fabr
         seed=options.seed,
         augmentation=options.augmentation,
         components=components(train_split, options.augmentation),
-        workers=options.workers or (os.cpu_count() or 1 if singly else 0),
+        workers=options.execution.workers or (os.cpu_count() or 1 if singly else 0),
         device=fabric.device,
         rank=fabric.global_rank,
         ranks=fabric.world_size,

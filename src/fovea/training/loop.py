@@ -4,159 +4,291 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
+from torch import Tensor
 
 from fovea import randomness
+from fovea.data.batch import Batch
 from fovea.data.loader import TrainingBatches
 from fovea.errors import NumbersError, Stopped
 from fovea.evaluation.scores import Scores
 from fovea.layers.drop_path import schedule_drop_path
 from fovea.training import checkpoints, folder
-from fovea.training.checkpoints import Progress
+from fovea.training.averaging import WeightAverage
+from fovea.training.checkpoints import Progress, State
 from fovea.training.console import Console
-from fovea.training.losses import criterion
-from fovea.training.optimisers import learning_rate
+from fovea.training.forward import Forward
+from fovea.training.guard import Guard, diagnosed, gradient_norm
+from fovea.training.losses import Loss
 from fovea.training.options import TrainingOptions
+from fovea.training.ranks import Ranks
+from fovea.training.resizing import resized, side_in
+from fovea.training.saving import Saving
+from fovea.training.schedules import learning_rate
 from fovea.training.stopping import StopFlag
+from fovea.training.watching.layers import LayerWatch
+from fovea.training.watching.watcher import Watcher
+
+SUMS = 4  # of an epoch: loss times images, right ones, images, gradient norms
+
+
+@dataclass(kw_only=True)
+class Step:
+    """One update of the weights.
+
+    Args:
+        fabric: Device and ranks.
+        forward: The network as it trains, as Fabric set it up: images to outputs.
+        loss: What is minimised.
+        optimiser: What updates the weights.
+        options: The recipe.
+        average: Of the weights, where there is one.
+        layers: What watches the updates layer by layer, where it is asked for.
+    """
+
+    fabric: Fabric
+    forward: Any
+    loss: Loss
+    optimiser: torch.optim.Optimizer
+    options: TrainingOptions
+    average: WeightAverage | None = None
+    layers: LayerWatch | None = None
+
+    def __post_init__(self) -> None:
+        device = self.fabric.device
+        self.guard = Guard(device)
+        self.sums = torch.zeros(SUMS, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+        groups = self.optimiser.param_groups
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimiser.found_inf = self.guard.raised  # type: ignore[attr-defined]  # where torch's optimisers look
+
+    def __call__(self, batch: Batch, number: int, rate: float) -> None:
+        """Forward, loss, backward, update; nothing here waits for the device.
+
+        Args:
+            batch: This process's images and labels.
+            number: The step, counted from 0.
+            rate: The learning rate.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(step_key(self.options.seed, number, self.fabric.global_rank))
+        loss = self._gradients(batch)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = gradient_norm(gradients)
+        self.guard.check(loss, norm)
+        if self.options.update.clip > 0:
+            torch._foreach_mul_(gradients, (self.options.update.clip / (norm + 1e-6)).clamp(max=1.0))
+        with self.layers.observing(number, self.guard.raised) if self.layers else nullcontext():
+            self.optimiser.step()
+        self.optimiser.zero_grad()
+        if self.average is not None:
+            self.average.step(number + 1)
+        self.sums[3] += norm
+        self.guard.post(number)
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Backward, part by part; ranks share the gradients of all parts at the last one."""
+        parts, whole = self.options.update.accumulate, torch.zeros((), device=self.fabric.device)
+        for place, part in enumerate(batch.parts(parts) if parts > 1 else [batch], start=1):
+            with self.fabric.no_backward_sync(self.forward) if self._waits(place < parts) else nullcontext():
+                outputs = self.forward(part.images)
+                loss = self.loss(outputs, part)
+                if parts > 1:
+                    loss = loss / parts
+                if self.fabric.world_size > 1:  # a loss that is not finite on one rank makes the gradients so on all
+                    loss = loss * (1 + 0 * loss.detach())
+                self.fabric.backward(loss)
+            logits = outputs if isinstance(outputs, Tensor) else outputs[0]
+            self.sums[1] += (logits.detach().argmax(dim=1) == part.labels).sum()
+            whole += loss.detach()
+        self.sums[0] += whole * len(batch.labels)
+        self.sums[2] += len(batch.labels)
+        return whole
+
+    def _waits(self, more: bool) -> bool:
+        return more and self.fabric.world_size > 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """One run of training, from where its progress stands to the last epoch.
+    """One run of training, from where its progress stands to the last step.
 
     Args:
-        fabric: Device, precision and ranks.
-        network, optimiser: What is trained, and by what; on the fabric's device.
+        step: What one update does.
+        plain: The network as it trains, of this process alone.
+        state: What a checkpoint holds.
         batches: Images and labels of each epoch.
         validate: Judges the network as it is.
-        options: The recipe.
+        options: The recipe, with everything settled.
         run: The run folder.
+        ranks: The processes of the run.
         console: Where progress is told.
         stop: The flag that a signal sets.
+        watchers: What is shown all rows after each epoch.
+        changes: What is not as it was when the run began.
     """
 
-    fabric: Fabric
-    network: nn.Module
-    optimiser: torch.optim.Optimizer
+    step: Step
+    plain: Forward
+    state: State
     batches: TrainingBatches
     validate: Callable[[], Scores]
     options: TrainingOptions
     run: Path
+    ranks: Ranks
     console: Console
     stop: StopFlag
+    watchers: Sequence[Watcher] = ()
+    changes: Sequence[str] = ()
 
     def fit(self, *, resume: bool) -> Progress:
         """Train until the last epoch is recorded, from the beginning or from the last checkpoint.
 
         Raises:
             ModelError: the checkpoint is damaged or of another network.
-            NumbersError: the loss is NaN or infinite; the last checkpoint is from before.
+            NumbersError: a number is NaN or infinite; the update was not made, and the last checkpoint is from before.
             Stopped: a signal came; everything is saved.
         """
-        forward, optimiser = self.fabric.setup(self.network, self.optimiser)
-        progress = self._start(resume)
-        loss_function = criterion(self.options)
-        steps = len(self.batches)
-        while progress.step < self.options.epochs * steps:
+        progress, saving = self._start(resume), Saving(self.options.keeping)
+        steps, stop = len(self.batches), False
+        while not self._ended(progress):
             epoch, done = divmod(progress.step, steps)
-            self.network.train()
-            schedule_drop_path(self.network, epoch / self.options.epochs)
+            until = min(steps, self._last_step - epoch * steps)
+            side = side_in(epoch, self.options, self.batches.fitted.preprocessing.image_size)
+            schedule_drop_path(self.plain.network.train(), epoch / self.options.epochs)
             started, waited = time.perf_counter(), 0.0
             batches = self.batches.epoch(epoch, start=done)
-            for step in range(done, steps):
+            for place in range(done, until):
                 before = time.perf_counter()
-                batch = self.fabric.to_device(next(batches))
+                batch = self.step.fabric.to_device(next(batches))
                 waited += time.perf_counter() - before
 
-                for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(progress.step, steps, self.options)
-                torch.manual_seed(randomness.key(self.options.seed, "step", progress.step, self.fabric.global_rank))
-                logits = forward(batch.images)
-                loss = loss_function(logits, batch.targets(logits.shape[1]))
-                value = loss.item()
-                self._check(value, progress)
-                self.fabric.backward(loss)
-                optimiser.step()
-                optimiser.zero_grad()
-
+                rate = learning_rate(progress.step, steps, self.options, progress.history)
+                self.step(resized(batch, side), progress.step, rate)
                 progress.step += 1
-                progress.loss_sum += value * len(batch.labels)
-                progress.correct += int((logits.argmax(dim=1) == batch.labels).sum())
-                progress.seen += len(batch.labels)
-                self.console.step(epoch + 1, step + 1, steps)
-                if self._stopping() and step + 1 < steps:
-                    self._save_and_stop(progress)
-            seconds, images = time.perf_counter() - started, (steps - done) * self.batches.batch_size
-            self._record(progress, seconds=seconds, waited=waited, images=images)
-            if self._stopping() and progress.step < self.options.epochs * steps:
-                self._save_and_stop(progress)
+                self._check()
+                self.console.step(epoch + 1, place + 1, steps)
+
+                stop, due = self.ranks.agreed(self.stop.signal_number is not None, saving.due(progress.step))
+                if (stop or due) and place + 1 < until:
+                    self._save(progress, [checkpoints.LAST])
+                    saving.saved()
+                if stop and place + 1 < until:
+                    self._stopped(progress)
+            batches.close()
+            seconds = time.perf_counter() - started
+            speed = (until - done) * self.batches.batch_size / seconds
+            self._record(progress, {"images_per_second": speed, "data_wait": waited / seconds, "seconds": seconds})
+            saving.saved()
+            if stop and not self._ended(progress):
+                self._stopped(progress)
         return progress
+
+    @property
+    def _last_step(self) -> int:
+        whole = self.options.epochs * len(self.batches)
+        return min(whole, self.options.max_steps or whole)
+
+    def _ended(self, progress: Progress) -> bool:
+        patience, best = self.options.patience, progress.best
+        if patience and best is not None and len(progress.history) - best["epoch"] >= patience:
+            return True
+        return progress.step >= self._last_step
 
     def _start(self, resume: bool) -> Progress:
         if resume and (self.run / checkpoints.LAST).exists():
-            return checkpoints.load(self.run / checkpoints.LAST, self.network, self.optimiser)
-        if self.fabric.is_global_zero:
-            checkpoints.save(self.run / checkpoints.LAST, self.network, self.optimiser, Progress())
-        return Progress()
+            progress = checkpoints.load(self.run / checkpoints.LAST, self.state)
+            if len(progress.running) == self.ranks.count:
+                own = progress.running[self.ranks.rank]
+            else:  # begun by another number of processes: the first one carries what they had added up
+                columns = [sum(column) for column in zip(*progress.running, strict=True)]
+                own = columns if self.ranks.rank == 0 else [0.0] * SUMS
+            self.step.sums.copy_(torch.tensor(own, dtype=self.step.sums.dtype))
+            progress.changes += [f"from step {progress.step + 1:,} on: {change}" for change in self.changes]
+            return progress
+        progress = Progress()
+        self._save(progress, [checkpoints.LAST])
+        return progress
 
-    def _check(self, loss: float, progress: Progress) -> None:
-        if not math.isfinite(loss):
-            epoch = progress.step // len(self.batches) + 1
-            raise NumbersError(
-                f"the loss is {loss} at step {progress.step + 1:,} (epoch {epoch}); "
-                f"the weights before it are kept in {self.run / checkpoints.LAST}; "
-                f"try a smaller learning rate than --lr {self.options.lr:g}"
-            )
+    def _check(self, *, now: bool = False) -> None:
+        """Stop where the guard has seen something; the update was not made, nor any after it."""
+        bad = self.step.guard.seen(now=now)
+        if bad is None:
+            return
+        epoch, place = divmod(bad, len(self.batches))
+        batch = next(self.batches.epoch(epoch, start=place))
+        side = side_in(epoch, self.options, self.batches.fitted.preprocessing.image_size)
+        torch.manual_seed(step_key(self.options.seed, bad, self.ranks.rank))
+        names = [self.batches.fitted.images.name(int(index)) for index in self.batches.share(epoch, place)]
+        where = diagnosed(self.plain, resized(self.step.fabric.to_device(batch), side), self.step.loss, names)
+        kept = self.run / checkpoints.LAST
+        saved = checkpoints.load(kept, self.state)
+        raise NumbersError(
+            f"step {bad + 1:,} (epoch {epoch + 1}) is not finite: {where}; its update was not made; step "
+            f"{saved.step:,} is kept in {kept}; correct the data, or try a smaller learning rate than --lr {self.options.update.lr:g}"
+        )
 
-    def _record(self, progress: Progress, *, seconds: float, waited: float, images: int) -> None:
+    def _record(self, progress: Progress, timed: dict[str, float]) -> None:
+        self._check(now=True)
+        average = self.step.average
+        if average is not None:
+            average.epoch(progress.step // len(self.batches))
+        loss, right, images, norms = (sum(column) for column in zip(*self.ranks.gathered(self.step.sums), strict=True))
+        self.step.sums.zero_()
         scores, epoch = self.validate(), len(progress.history) + 1
         if not math.isfinite(scores.negative_log_likelihood):
             raise NumbersError(
                 f"the validation loss is {scores.negative_log_likelihood} after epoch {epoch}; what was saved before "
-                f"is kept in {self.run / checkpoints.LAST}; try a smaller learning rate than --lr {self.options.lr:g}"
+                f"is kept in {self.run / checkpoints.LAST}; try a smaller learning rate than "
+                f"--lr {self.options.update.lr:g}"
             )
+        steps = images / self.batches.batch_size
         row: dict[str, Any] = {
             "epoch": epoch,
-            "loss": progress.loss_sum / progress.seen,
-            "accuracy": progress.correct / progress.seen,
+            "loss": loss / images,
+            "accuracy": right / images,
             "validation_loss": scores.negative_log_likelihood,
             "validation_accuracy": scores.top1,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "images_per_second": images / seconds,
-            "data_wait": waited / seconds,
-            "seconds": seconds,
+            "learning_rate": self.step.optimiser.param_groups[0]["lr"],
+            "gradient_norm": norms / self.ranks.count / steps,
+            **timed,
         }
         better = progress.best is None or _rank(row) > _rank(progress.best)
         progress.history.append(row)
         progress.best = row if better else progress.best
-        progress.loss_sum, progress.correct, progress.seen = 0.0, 0, 0
-        if self.fabric.is_global_zero:
-            for name in [checkpoints.BEST, checkpoints.LAST] if better else [checkpoints.LAST]:
-                checkpoints.save(self.run / name, self.network, self.optimiser, progress)
+        self._save(progress, [*([checkpoints.BEST] if better else []), checkpoints.HEALTHY, checkpoints.LAST])
+        if self.ranks.rank == 0:
             folder.write_history(self.run, progress.history)
-        self.console.epoch(row, self.options.epochs, seconds * (self.options.epochs - epoch))
+            for watcher in self.watchers:
+                watcher(progress.history)
+        left = (self._last_step - progress.step) / len(self.batches)
+        self.console.epoch(row, self.options.epochs, row["seconds"] * left)
 
-    def _stopping(self) -> bool:
-        asked = self.stop.signal_number is not None
-        if self.fabric.world_size == 1:
-            return asked
-        return bool(self.fabric.all_reduce(torch.tensor(float(asked)), reduce_op="max"))
+    def _save(self, progress: Progress, names: list[str]) -> None:
+        self._check(now=True)
+        progress.running = self.ranks.gathered(self.step.sums)
+        if self.ranks.rank == 0:
+            checkpoints.save(self.run, names, self.state, progress)
 
-    def _save_and_stop(self, progress: Progress) -> None:
-        if self.fabric.is_global_zero:
-            checkpoints.save(self.run / checkpoints.LAST, self.network, self.optimiser, progress)
+    def _stopped(self, progress: Progress) -> None:
         epoch = progress.step // len(self.batches) + 1
         raise Stopped(
             f"stopped and saved at step {progress.step:,} (epoch {epoch}); go on with: fovea train --resume {self.run}",
             self.stop.signal_number or 15,
         )
+
+
+def step_key(seed: int, step: int, rank: int) -> int:
+    """What torch's generator starts a step from: dropout and its kin are functions of it."""
+    return randomness.key(seed, "step", step, rank)
 
 
 def _rank(row: dict[str, Any]) -> tuple[float, float]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,30 +12,41 @@ from typing import Any
 import numpy as np
 import PIL
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 import fovea
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
-from fovea.cost.count import measure, parameters
 from fovea.data.fitted import Fitted
 from fovea.data.indexed import notes
 from fovea.data.opening import open_data
-from fovea.data.sets import Data, Split
-from fovea.errors import MachineError, ModelError, UsageError
+from fovea.data.sets import Split
+from fovea.errors import UsageError
 from fovea.evaluation.scores import Scores, score
-from fovea.files import BUNDLE_FOLDER
+from fovea.files import BUNDLE_FILE, BUNDLE_FOLDER
+from fovea.layers.batch_norm import estimate_statistics
 from fovea.runtime.model import Model, network_logits
-from fovea.training import checkpoints, folder
-from fovea.training.console import Console, plan
-from fovea.training.inputs import prepared, training_batches
-from fovea.training.loop import Loop
-from fovea.training.optimisers import sgd
+from fovea.training import checkpoints, folder, optimisers
+from fovea.training.arithmetic import arranged
+from fovea.training.averaging import StochasticAverage, WeightAverage, average_of
+from fovea.training.checkpoints import Progress, State
+from fovea.training.console import Console
+from fovea.training.forward import Forward
+from fovea.training.loop import Loop, Step
+from fovea.training.memory import explained_memory
 from fovea.training.options import TrainingOptions
+from fovea.training.planning import Prepared, name_of, prepare
+from fovea.training.ranks import Ranks
+from fovea.training.recomputing import recomputing
 from fovea.training.report import draw
+from fovea.training.shared_norm import shared_statistics
 from fovea.training.stopping import stop_on_signals
+from fovea.training.watching.board import Board
+from fovea.training.watching.layers import LayerWatch
+from fovea.training.watching.page import ProgressPage
+from fovea.training.watching.watcher import Watcher
+
+STATISTICS = 10_000  # training images from which an average's batch statistics are estimated
 
 
 @dataclass(frozen=True)
@@ -67,12 +77,13 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    watcher: Watcher | None = None,
 ) -> Run:
     """Train a network, judge the best epoch, and leave a run folder.
 
     The best epoch is the one with the highest validation accuracy, of equals the one with the lowest validation loss.
     The test split is judged once, at the end. With a seed, a network built by `fovea.create(..., seed=)`, and the same
-    versions and number of threads, two runs leave equal bundles to the byte.
+    versions, number of threads and precision, two runs leave equal bundles to the byte.
 
     Args:
         network: Any module from images to logits.
@@ -81,176 +92,204 @@ def train(
         out: The run folder; runs/<time>_<architecture>_<data> where None.
         resume: Go on with the run in `out`; its result equals that of a run never stopped.
         quiet: Tell no progress.
+        watcher: Called after each epoch with all rows so far.
 
     Raises:
         UsageError: `out` holds something already; `resume` without `out`.
-        MachineError: the device is not there, or the disk is full.
+        MachineError: the device is not there, memory does not suffice, or the disk is full.
         DataError: data that cannot be learned from.
         ModelError: the network does not fit the data, or the checkpoint not the run.
-        NumbersError: the loss became NaN or infinite.
+        NumbersError: a number became NaN or infinite.
         RunInUse: another process writes the run folder.
         Stopped: a signal came; the run was saved.
     """
-    options = options or TrainingOptions()
+    found = None
     if resume:
-        _check_resumable(out)
+        found = _resumable(out)
     elif out is not None:
         folder.check_free(Path(out))
     data = open_data(data)
-    splits = prepared(network, data, options)
-    described = _describe(network, data, splits, options)
-    fabric = _fabric(options)
-    name = described["network"]["name"].rpartition(":")[2]  # of file.py:Class the class
-    batches = training_batches(splits["train"], options, fabric)
-    run = Path(fabric.broadcast(str(folder.new_name(name, data.name) if out is None else out)))
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))  # the loop seeds each step; the caller's draws go on
-        if fabric.is_global_zero:
-            stack.enter_context(folder.locked(run))
-            _open_folder(run, described, resume=resume)
-        stop = stack.enter_context(stop_on_signals())
-        console = stack.enter_context(Console(quiet=quiet or not fabric.is_global_zero))
-        for note in notes(data):
-            console.say(f"note: {note}")
-        console.say(_plan(f"{name} on {data.name}", network, splits))
-        loop = Loop(
+    run = folder.new_name(name_of(network), data.name) if out is None else Path(out)
+    with torch.random.fork_rng(devices=[]):  # the loop seeds each step; the caller's draws go on
+        made = prepare(network, data, options or TrainingOptions(), run=run, found=found)
+        run = Path(made.fabric.broadcast(str(run)))
+        with ExitStack() as stack:
+            return _run(made, run, stack, quiet=quiet, resume=resume, watcher=watcher)
+
+
+def _run(made: Prepared, run: Path, stack: ExitStack, *, quiet: bool, resume: bool, watcher: Watcher | None) -> Run:
+    """Everything from the lock to the pictures; the stack undoes what was changed in the network."""
+    fabric, network, told = made.fabric, made.network, made.options
+    ranks, changes = Ranks(fabric), list[str]()
+    if fabric.is_global_zero:
+        stack.enter_context(folder.locked(run))
+        changes = folder.open_run(run, describe(made), resume=resume)
+    fabric.barrier()
+    stop = stack.enter_context(stop_on_signals())
+    console = stack.enter_context(Console(quiet=quiet or not fabric.is_global_zero))
+    for note in notes(made.data):
+        console.say(f"note: {note}")
+    console.say(str(made.plan))
+
+    stack.enter_context(arranged(network, told.execution.precision))
+    stack.enter_context(recomputing(network) if told.execution.recompute else nullcontext())
+    shared = told.execution.sync_batch_norm and ranks.count > 1
+    stack.enter_context(shared_statistics(network) if shared else nullcontext())
+    spec = made.splits["train"].preprocessing
+    image, images = (spec.in_channels, spec.image_size), made.batches.batch_size // ranks.count
+    stack.enter_context(explained_memory(network, image, images // told.update.accumulate, told, fabric.device))
+
+    plain = Forward(network, told.execution.precision, fabric.device)
+    compiled: Any = torch.compile(plain, mode=_mode(fabric.device)) if told.execution.compile else plain
+    average = average_of(network, told.averaging, told.epochs)
+    state = State(network, optimisers.build(network, told.update), average)
+    page = ProgressPage(run, made.plan.title, told.epochs, str(made.plan))
+    watchers: list[Watcher] = [page]
+    if told.keeping.tensorboard and fabric.is_global_zero:
+        watchers.append(Board(run))
+    assert state.optimiser is not None
+    loop = Loop(
+        step=Step(
             fabric=fabric,
-            network=network,
-            optimiser=sgd(network, options),
-            batches=batches,
-            validate=lambda: _judge(fabric, network, splits["validation"], data, "validation"),
-            options=options,
-            run=run,
-            console=console,
-            stop=stop,
-        )
-        history = loop.fit(resume=resume).history
-        return _finish(fabric, network, data, splits, described, run, history)
+            forward=fabric.setup_module(compiled),
+            loss=made.loss,
+            optimiser=state.optimiser,
+            options=told,
+            average=average,
+            layers=LayerWatch(network, run, len(made.batches)) if told.keeping.watch and ranks.rank == 0 else None,
+        ),
+        plain=plain,
+        state=state,
+        batches=made.batches,
+        validate=_validation(made, average),
+        options=told,
+        run=run,
+        ranks=ranks,
+        console=console,
+        stop=stop,
+        watchers=[*watchers, watcher] if watcher else watchers,
+        changes=changes,
+    )
+    finished = (run / BUNDLE_FOLDER / BUNDLE_FILE).is_file()
+    progress = loop.fit(resume=resume)
+    done = _finish(made, run, average, progress)
+    if fabric.is_global_zero and not finished:
+        page.finish("\n".join(map(str, done.scores.values())))
+    return done
 
 
-def _check_resumable(out: str | Path | None) -> None:
+def _resumable(out: str | Path | None) -> dict[str, Any]:
     if out is None:
         raise UsageError("resume=True goes on with the run in out; give out=")
-    folder.configuration(Path(out))
+    return folder.configuration(Path(out))
 
 
-def _describe(network: nn.Module, data: Data, splits: Mapping[str, Fitted], options: TrainingOptions) -> dict[str, Any]:
+def describe(made: Prepared) -> dict[str, Any]:
     """What config.json holds: all that decides the run, and where its data lies."""
-    architecture = bundles.describe(network)
+    architecture, data = bundles.describe(made.network), made.data
+    asked, settled = made.asked.flat(), made.options.flat()
     return {
         "fovea": fovea.__version__,
-        "network": dataclasses.asdict(architecture) if architecture else {"name": type(network).__name__},
+        "network": dataclasses.asdict(architecture) if architecture else {"name": type(made.network).__name__},
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint(),
-            "images": {name: len(split) for name, split in splits.items()},
+            "images": {name: len(split) for name, split in made.splits.items()},
             "classes": list(data.classes),
             "source": data.source,
         },
-        "training": dataclasses.asdict(options),
+        "training": dataclasses.asdict(made.options),
+        "chosen": {name: asked[name] for name in asked if asked[name] != settled[name]},
+        "teacher": made.teacher.fingerprint if made.teacher else None,
+        "machine": {
+            "device": made.fabric.device.type,
+            "ranks": made.fabric.world_size,
+            "threads": torch.get_num_threads(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "torch": torch.__version__,
+        },
     }
 
 
-def _fabric(options: TrainingOptions) -> Fabric:
-    """One process, or as many as torchrun started."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    try:
-        fabric = Fabric(
-            accelerator=options.device,
-            devices=here,
-            num_nodes=processes // here,
-            strategy="ddp" if processes > 1 else "auto",
-            precision=options.precision,
-        )
-    except (RuntimeError, MisconfigurationException) as error:
-        raise MachineError(f"device (={options.device}) is not available here: {error}") from error
-    fabric.launch()
-    return fabric
+def _mode(device: torch.device) -> str:
+    return "reduce-overhead" if device.type == "cuda" else "default"  # the former is CUDA graphs
 
 
-def _open_folder(run: Path, described: Mapping[str, Any], *, resume: bool) -> None:
-    if not resume:
-        folder.create(run, described)
-        folder.point_latest(run)
+def _validation(made: Prepared, average: WeightAverage | None) -> Callable[[], Scores]:
+    """Judge the network as it is, or its average in its place."""
+    split = made.splits["validation"]
+
+    def validate() -> Scores:
+        if average is None:
+            return _judge(made, split, "validation")
+        with average.in_place():
+            if isinstance(average, StochasticAverage):
+                _estimate(made)
+            return _judge(made, split, "validation")
+
+    return validate
+
+
+def _estimate(made: Prepared) -> None:
+    """Running statistics belong to the weights they were measured with; an average of weights needs its own."""
+    norms = [m for m in made.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
         return
-    found = folder.configuration(run)
-    for part in ("network", "data", "training"):
-        old, new = _meaning(found.get(part, {})), _meaning(dict(described[part]))
-        for key in {**old, **new}:
-            if old.get(key) != new.get(key):
-                raise ModelError(f"{run}: cannot go on, {part} {key} was {old.get(key)!r} and is {new.get(key)!r} now")
+    whole = dataclasses.replace(made.batches, rank=0, ranks=1)  # the same ones in every process
+    count = max(1, min(len(whole), STATISTICS // whole.batch_size))
+    batches = whole.epoch(0)
+    estimate_statistics(made.network, (next(batches).images for _ in range(count)))
+    batches.close()
 
 
-def _meaning(part: dict[str, Any]) -> dict[str, Any]:
-    """What must not change between a run and its resuming: where the data lies and the workers may."""
-    as_json: dict[str, Any] = bundles.as_json(part)
-    return {key: value for key, value in as_json.items() if key not in ("source", "workers")}
-
-
-def _plan(title: str, network: nn.Module, splits: Mapping[str, Fitted]) -> str:
-    spec = splits["train"].preprocessing
-    shapes: dict[str, tuple[int, ...]] = {"image": (spec.in_channels, spec.image_size, spec.image_size)}
-    totals = f"{parameters(network):,} parameters"
-    try:
-        cost = measure(network, in_channels=spec.in_channels, image_size=spec.image_size)
-        shapes |= cost.shapes
-        totals += f", {cost.multiply_adds:,} multiply-adds per image"
-    except ModelError:
-        totals += "; the module does not run on the meta device, so its shapes are not known beforehand"
-    return plan(title, {name: len(split) for name, split in splits.items()}, shapes, totals)
-
-
-def _judge(fabric: Fabric, network: nn.Module, fitted: Fitted, data: Data, name: str) -> Scores:
+def _judge(made: Prepared, fitted: Fitted, name: str) -> Scores:
     """Every rank judges its share of the batches; the sum, in which every image stands once, is scored by all."""
-    logits = network_logits(network, fitted, fabric.device, rank=fabric.global_rank, ranks=fabric.world_size)
+    fabric, classes = made.fabric, made.data.classes
+    logits = network_logits(made.network, fitted, fabric.device, rank=fabric.global_rank, ranks=fabric.world_size)
     if fabric.world_size > 1:
-        summed = fabric.all_reduce(logits.expand(-1, len(data.classes)).contiguous(), reduce_op="sum")
+        summed = fabric.all_reduce(logits.expand(-1, len(classes)).contiguous(), reduce_op="sum")
         assert isinstance(summed, torch.Tensor)
-        logits = summed
-    return score(logits, fitted.labels, split=name, classes=data.classes)
+        logits = summed.cpu()
+    return score(logits, fitted.labels, split=name, classes=classes)
 
 
-def _finish(
-    fabric: Fabric,
-    network: nn.Module,
-    data: Data,
-    splits: Mapping[str, Fitted],
-    described: Mapping[str, Any],
-    run: Path,
-    history: list[dict[str, Any]],
-) -> Run:
+def _finish(made: Prepared, run: Path, average: WeightAverage | None, progress: Progress) -> Run:
     """Judge the best epoch, on test once, and write bundle and pictures."""
-    fabric.barrier()
-    best = checkpoints.load(run / checkpoints.BEST, network).best
-    judged = [name for name in ("validation", "test") if name in splits]
-    scores = {name: _judge(fabric, network, splits[name], data, name) for name in judged}
+    made.fabric.barrier()
+    best = checkpoints.load(run / checkpoints.BEST, State(made.network, average=average)).best
+    if average is not None:
+        average.adopt()
+    judged: list[str] = [name for name in ("validation", "test") if name in made.splits]
+    scores: dict[str, Scores] = {name: _judge(made, made.splits[name], name) for name in judged}
     bundle = Bundle(
-        network=network,
-        architecture=bundles.describe(network),
-        classes=data.classes,
-        preprocessing=splits["train"].preprocessing,
-        provenance=_provenance(described, best),
+        network=made.network,
+        architecture=bundles.describe(made.network),
+        classes=made.data.classes,
+        preprocessing=made.splits["train"].preprocessing,
+        provenance=_provenance(made, best, progress.changes),
         metrics={name: each.summary() for name, each in scores.items()},
     )
-    model = Model(bundle, device=fabric.device)
-    if fabric.is_global_zero:
+    model = Model(bundle, device=made.fabric.device)
+    if made.fabric.is_global_zero:
         bundle.save(run / BUNDLE_FOLDER)
-        shown: Split = data.split(judged[-1])
-        draw(run, model, history, scores[judged[-1]], shown, splits[judged[-1]])
-    return Run(run, model, history, scores)
+        shown: Split = made.data.split(judged[-1])
+        draw(run, model, progress.history, scores[judged[-1]], shown, made.splits[judged[-1]])
+    return Run(run, model, progress.history, scores)
 
 
-def _provenance(described: Mapping[str, Any], best: Mapping[str, Any] | None) -> dict[str, Any]:
+def _provenance(made: Prepared, best: Mapping[str, Any] | None, changes: list[str]) -> dict[str, Any]:
     """What the bundle keeps of the run: no time, no duration, no host, no path."""
     modules = {"fovea": fovea, "torch": torch, "numpy": np, "pillow": PIL}
     versions = {name: module.__version__ for name, module in modules.items()}
+    described = describe(made)
     kept: dict[str, Any] = bundles.as_json(
         {
             "data": {key: value for key, value in described["data"].items() if key != "source"},
-            "training": {key: value for key, value in described["training"].items() if key != "workers"},
+            "training": made.options.meaning(),
+            "teacher": described["teacher"],
             "best_epoch": best["epoch"] if best else None,
             "versions": versions,
+            "changes": changes,
         }
     )
     return kept

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fovea.data.options import Augmentation
-from fovea.training.options import TrainingOptions
+from fovea.training.options import TrainingOptions, options
 
 
 def photos() -> TrainingOptions:
@@ -11,12 +10,15 @@ def photos() -> TrainingOptions:
 
     Ours, and not measured: accuracies depend on the folder. From scratch on a few hundred photographs expect little.
     """
-    return TrainingOptions(
+    return options(
         epochs=40,
         batch_size=32,
         lr=0.02,
         weight_decay=1e-3,
         warmup_epochs=2.0,
         label_smoothing=0.1,
-        augmentation=Augmentation(shift=3, rotate=10.0, zoom=0.1, flip=True),
+        shift=3,
+        rotate=10.0,
+        zoom=0.1,
+        flip=True,
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fovea.data.options import Augmentation
-from fovea.training.options import TrainingOptions
+from fovea.training.options import TrainingOptions, options
 
 
 def digits() -> TrainingOptions:
@@ -11,14 +10,16 @@ def digits() -> TrainingOptions:
 
     fovea train lenet5 digits; 17 to 21 s on 2 cores. Ours: 1,079 training images want strong augmentation.
     """
-    return TrainingOptions(
+    return options(
         epochs=60,
         batch_size=32,
         lr=0.03,
         weight_decay=1e-3,
         warmup_epochs=2.0,
         label_smoothing=0.05,
-        augmentation=Augmentation(shift=3, rotate=12.0, zoom=0.12),
+        shift=3,
+        rotate=12.0,
+        zoom=0.12,
     )
 
 
@@ -27,13 +28,13 @@ def mnist() -> TrainingOptions:
 
     fovea train lenet5 mnist; 82 to 93 s on 2 cores. The recipe is ours; Fashion-MNIST starts from it too.
     """
-    return TrainingOptions(
+    return options(
         epochs=12,
         batch_size=128,
         lr=0.06,
         weight_decay=5e-4,
         warmup_epochs=1.0,
-        augmentation=Augmentation(shift=2),
+        shift=2,
     )
 
 
@@ -44,7 +45,7 @@ def lenet5_1998() -> TrainingOptions:
     2 cores. Loss, pixel range (background -0.1, ink 1.175) and start are the paper's; mini-batches, momentum and the
     cosine stand in for its second-order steps on single images.
     """
-    return TrainingOptions(
+    return options(
         epochs=16,
         batch_size=64,
         lr=0.001,

@@ -1,0 +1,1 @@
+"""Many runs: seeds, and what they say together."""

@@ -1,0 +1,59 @@
+"""The arithmetic of training: float32 or bf16, and how the network's weights lie in memory for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fovea.training.depthwise import is_depthwise, quick_depthwise
+
+Arithmetic = Literal["float32", "bf16", "bf16-depthwise32"]
+CPU_HAS_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # any of these, as torch names them
+
+
+def candidates(network: nn.Module, device: torch.device) -> tuple[Arithmetic, ...]:
+    """The arithmetic worth trying for a network on a device, the plainest first.
+
+    float32 always; bf16 where the hardware has it, not where it is emulated; bf16 with the remedy for depthwise
+    convolutions on a CPU, where the network has some.
+    """
+    if not _has_bf16(device):
+        return ("float32",)
+    if device.type == "cpu" and any(map(is_depthwise, network.modules())):
+        return ("float32", "bf16", "bf16-depthwise32")
+    return ("float32", "bf16")
+
+
+@contextmanager
+def arranged(network: nn.Module, precision: str) -> Iterator[None]:
+    """While the block lasts, the network is laid out for an arithmetic; what it computes stays the same.
+
+    Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. For
+    bf16-depthwise32 the depthwise convolutions have a quick backward pass under `autocast`.
+    """
+    network.to(memory_format=torch.channels_last)
+    with quick_depthwise(network) if precision == "bf16-depthwise32" else nullcontext():
+        yield
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The forward pass belongs in it: convolutions and products run in the precision, weights and sums in float32.
+
+    Logits may come out in bf16; what follows, the loss first, is to be computed from `logits.float()`.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        found = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(found.get(each) for each in CPU_HAS_BF16)
+    return False

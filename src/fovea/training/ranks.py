@@ -1,0 +1,40 @@
+"""What several processes of one run tell each other, beside gradients: wishes and sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+
+class Ranks:
+    """The processes of a run; with one alone nothing is sent.
+
+    Messages go over gloo and main memory whatever the gradients use, so that no accelerator is waited for.
+
+    Args:
+        fabric: Launched.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.rank, self.count = fabric.global_rank, fabric.world_size
+        self._group: Any = torch.distributed.new_group(backend="gloo") if self.count > 1 else None
+
+    def agreed(self, *wishes: bool) -> list[bool]:
+        """For each wish, whether any process has it; the same answer in all of them."""
+        if self._group is None:
+            return list(wishes)
+        told = torch.tensor(wishes, dtype=torch.uint8)
+        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX, group=self._group)
+        return [bool(each) for each in told]
+
+    def gathered(self, sums: Tensor) -> list[list[float]]:
+        """The numbers of every process, in the order of their ranks."""
+        own = sums.cpu()
+        if self._group is None:
+            return [own.tolist()]
+        parts = [torch.empty_like(own) for _ in range(self.count)]
+        torch.distributed.all_gather(parts, own, group=self._group)
+        return [part.tolist() for part in parts]
