@@ -42,6 +42,9 @@ WITHOUT_TORCH = {
     "a set checked": (["check", "digits"], 0),
     "an unknown network to inspect": (["inspect", "lenet6"], 2),
     "no size of images": (["inspect", "lenet5", "--image-size", "abc"], 2),
+    "runs --help": (["runs", "--help"], 0),
+    "runs": (["runs"], 0),
+    "an unknown run": (["runs", "runs/nowhere"], 2),
     "a name without weights": (["predict", "lenet5", "a.png"], 4),
 }
 

@@ -94,7 +94,8 @@ def test_resuming_a_finished_run_ends_with_the_same_scores(fovea, digits_run, tm
 
 def test_resuming_with_a_changed_option_is_4_with_old_and_new(fovea, digits_run):
     code, _, err = fovea("train", "--resume", digits_run, "--lr", "0.5")
-    assert (code, err) == (4, f"fovea: {digits_run}: cannot go on, training lr was 0.05 and is 0.5 now\n")
+    assert code == 4
+    assert err.startswith(f"fovea: {digits_run}: cannot go on, training update.lr was 0.05 and is 0.5 now; go on with")
 
 
 def test_resuming_nothing_is_4(fovea):
@@ -178,7 +179,7 @@ def test_an_exploding_run_is_6_and_keeps_a_finite_checkpoint(fovea, quick):
 
     code, out, err = fovea("train", *quick, "--lr", "1e12", "--out", "run")
     assert (code, out) == (6, "")
-    assert "at step " in err
+    assert "is not finite: " in err
     network = build("lenet5", image_size=16)
     checkpoints.load(Path("run/last.safetensors"), State(network))
     assert all(torch.isfinite(p).all() for p in network.parameters())
@@ -210,16 +211,11 @@ def test_a_device_that_is_not_there_is_5_and_leaves_no_run(fovea, quick):
     assert not Path("run").exists()
 
 
-def test_a_file_size_limit_is_5_and_keeps_the_checkpoint_before(shell, quick, tmp_path):
-    from fovea.architectures.catalogue import build
-    from fovea.training import checkpoints
-
-    # 100 KiB hold the first checkpoint, without momentum, and not the second.
+def test_a_file_size_limit_is_5_before_the_first_step_and_leaves_nothing_half(shell, quick, tmp_path):
     done = shell(f"ulimit -f 100; $FOVEA train {' '.join(quick)} --out run")
     assert done.returncode == 5, done.stderr
-    assert b"run/best.safetensors: cannot be written (File too large)" in done.stderr
-    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "last.safetensors", "run.lock"]
-    assert checkpoints.progress_of(tmp_path / "run/last.safetensors").step == 0
+    assert b"run/last.safetensors: cannot be written (File too large)" in done.stderr
+    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "run.lock"]
 
 
 def test_options_of_the_network_are_taken_recorded_and_kept_by_a_repeat(fovea, photos):

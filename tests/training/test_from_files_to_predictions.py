@@ -1,6 +1,5 @@
 """One way of a file's pixels: into training, out of a resumed run, through a saved bundle, always the same numbers."""
 
-import dataclasses
 import signal
 from pathlib import Path
 
@@ -19,8 +18,11 @@ from fovea.data.pixels import read_image
 from fovea.data.preparing import Wanted, components, geometry, prepare
 from fovea.errors import DataError, Stopped
 from fovea.files import RUN_FILE, read_json
+from fovea.training import loop
 from fovea.training.inputs import prepared, training_batches
-from fovea.training.options import options, from_json
+from fovea.training.options import TrainingOptions, from_json
+from fovea.training.options import options as flat_options
+from fovea.training.ranks import Ranks
 
 EVERYTHING = Augmentation(
     crop="area",
@@ -112,8 +114,8 @@ def test_the_cache_changes_no_pixel_of_validation_and_serves_training(photos: Pa
 
 
 def options(**more: object) -> TrainingOptions:
-    base = options(epochs=2, batch_size=16, lr=0.01, warmup_epochs=0.0, resize=36, augmentation=EVERYTHING)
-    return dataclasses.replace(base, **more)
+    base = flat_options(epochs=2, batch_size=16, lr=0.01, warmup_epochs=0.0, resize=36, augmentation=EVERYTHING)
+    return base.but(precision="float32", **more)
 
 
 def network(seed: int = 1) -> torch.nn.Module:
@@ -124,16 +126,15 @@ def test_a_resumed_run_on_files_equals_one_never_stopped(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fovea.train(network(), photos, options(), out=tmp_path / "whole", quiet=True)
-    real, calls = TrainingBatches._finished, []
+    real = loop.learning_rate
 
-    def stopping(self: TrainingBatches, *arguments: object) -> Batch:
-        calls.append(1)
-        if len(calls) == 2:
+    def stopping(step: int, *rest: object) -> float:
+        if step == 1:
             signal.raise_signal(signal.SIGTERM)
-        return real(self, *arguments)
+        return real(step, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingBatches, "_finished", stopping)
+        patch.setattr(loop, "learning_rate", stopping)
         with pytest.raises(Stopped):
             fovea.train(network(), photos, options(workers=2), out=tmp_path / "cut", quiet=True)
     done = fovea.train(network(), photos, options(workers=4), out=tmp_path / "cut", resume=True, quiet=True)
@@ -198,5 +199,6 @@ def test_a_cache_of_another_side_changes_no_pixel_of_images_that_are_only_fitted
 def test_images_are_read_ahead_without_being_asked_for(photos: Path, augmentation: Augmentation, threads: bool) -> None:
     told = options(augmentation=augmentation)
     data = fovea.open_data(photos)
-    made = training_batches(prepared(network(), data, told)["train"], told, Fabric(accelerator="cpu", devices=1))
+    ranks = Ranks(Fabric(accelerator="cpu", devices=1))
+    made = training_batches(prepared(network(), data, told)["train"], told, ranks, torch.device("cpu"))
     assert (made.workers > 0) == threads

@@ -19,9 +19,10 @@ from fovea.errors import MachineError, ModelError, ShapeError, UsageError
 from fovea.layers.convnet import ConvNet
 from fovea.layers.initialisation import initialise, torch_default
 from fovea.layers.local_response_norm import LocalResponseNorm
-from fovea.training import optimisers, towers
+from fovea.training import optimisers
 from fovea.training.options import Update
-from fovea.training.towers import TowersApart, across_ranks, apart, towers_of, two_devices
+from fovea.training.towers.apart import TowersApart, across_ranks, apart, two_devices
+from fovea.training.towers.halving import towers_of
 
 CPU = torch.device("cpu")
 KINDS = ("tiny", "alexnet")
@@ -428,10 +429,10 @@ def test_one_rank_is_too_few(tmp_path):
 
 def test_the_cpu_takes_both_towers_and_one_gpu_does_not(monkeypatch):
     assert two_devices(CPU) == (CPU, CPU)
-    monkeypatch.setattr(towers.torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(MachineError, match=r"need two devices, and there is 1 \(cuda\)"):
         two_devices(torch.device("cuda"))
-    monkeypatch.setattr(towers.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert two_devices(torch.device("cuda", 3)) == (torch.device("cuda", 3), torch.device("cuda", 0))
 
 

@@ -21,17 +21,18 @@ HOME = Path("runs")  # where training puts its runs
 PICTURE = "runs.png"
 PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")  # what follows --plot and is meant for a file
 HEADS = ("name", "state", "epochs", "validation", "test", "minutes")
+NAME = 18  # characters of a name where the line is too short for it; the time, by which it can be called as well
 NUMBERS = range(2, len(HEADS))  # columns that are set to the right
 LONGEST = 28  # characters of an option's value in a table
-NAMED, WORDY = 3, 60  # options, and characters, of a label in the picture; of more the folder's name says it better
+NAMED, WORDY = 4, 60  # options, and characters, of a label in the picture; of more the folder's name says it better
 
 
 @dataclass(frozen=True)
 class Runs:  # no field may be None: tyro loads typeguard for such a type
     """The runs in ./runs or in another folder, the newest last; or those named, and in what they differ."""
 
-    run: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """A folder of runs; or run folders, by path or by their name in ./runs."""
+    run: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = ()
+    """A folder of runs; or run folders, by path, or by their name in ./runs or how it begins."""
     plot: Annotated[str, tyro.conf.arg(metavar="[FILE.png]")] = ""
     """Draw the learning curves of the runs over each other, into runs.png where no file is named."""
     json: bool = False
@@ -88,18 +89,21 @@ def table(records: Sequence[RunRecord], options: Sequence[str] = (), *, width: i
         options: Whose values are shown behind, as far as they fit.
         width: Columns of the terminal; None leaves nothing out.
     """
+    columns = [[name, *(_value(record, name) for record in records)] for name in options if name != "epochs"]
     rows = [HEADS, *(_row(record) for record in records)]
-    left = None if width is None else width - len(_columns(rows)[0])
-    shown: list[str] = []
-    for name in options:
-        column = [name, *(_value(record, name) for record in records)]
+    needed = len(_columns(rows)[0]) + sum(max(map(len, column)) + 2 for column in columns)
+    if width is not None and needed > width and len({record.name[:NAME] for record in records}) == len(records):
+        rows = [(_cut(row[0], NAME), *row[1:]) for row in rows]
+    left = None if width is None else width - max(map(len, _columns(rows)))
+    hidden: list[str] = []
+    for column in columns:
         wide = max(map(len, column)) + 2
-        if left is None or wide <= left:
-            shown.append(name)
-            rows = [(*row, cell) for row, cell in zip(rows, column, strict=True)]
-            left = None if left is None else left - wide
+        if left is not None and wide > left:
+            hidden.append(column[0])
+            continue
+        rows = [(*row, cell) for row, cell in zip(rows, column, strict=True)]
+        left = None if left is None else left - wide
     lines = [_cut(line, width) for line in _columns(rows)]
-    hidden = [name for name in options if name not in shown]
     lines += [f"they differ in {', '.join(hidden)} too: --json has it all"] if hidden else []
     lines += [f"{each.name}: {each.problem}" for each in records if each.state == "damaged"]
     return "\n".join(lines)
@@ -140,8 +144,12 @@ def _resolved(path: Path) -> Path:
             return each.resolve() if each.is_symlink() else each
     if path.exists():
         raise UsageError(f"{path}: is no folder; name a run folder, or a folder of runs")
-    known = [record.name for record in list_runs(HOME)] if HOME.is_dir() else []
-    raise UsageError(f"{path}: there is no such folder.{suggestion(path.name, known)}")
+    known = sorted(each.name for each in HOME.iterdir() if each.is_dir()) if HOME.is_dir() else []
+    begun = [name for name in known if name.startswith(str(path).removesuffix("…"))]
+    if len(begun) == 1:
+        return HOME / begun[0]
+    close = f" Do you mean {' or '.join(begun[:3])}?" if begun else suggestion(path.name, known)
+    raise UsageError(f"{path}: there is no such folder.{close}")
 
 
 def _draw(records: Sequence[RunRecord], path: Path) -> None:
@@ -166,11 +174,13 @@ def _histories(record: RunRecord) -> list[Any]:
 
 def _row(record: RunRecord) -> tuple[str, ...]:
     done = f"{len(record.history)}"
-    if record.seeds:
+    if record.state == "damaged" and not record.seeds:
+        done = "–"
+    elif record.seeds:
         finished = sum(seed.state == "finished" for seed in record.seeds)
-        done = f"{finished} of {len(record.seeds)} seeds"
+        done = f"{finished}/{len(record.seeds)} seeds"
     elif record.epochs is not None:
-        done += f" of {record.epochs}"
+        done += f"/{record.epochs}"
     best = () if record.best is None else (record.best,)
     validation = _accuracy(record.scores.get("validation", ()) if record.seeds else best)
     return record.name, record.state, done, validation, _accuracy(record.scores.get("test", ())), _minutes(record)
@@ -184,7 +194,7 @@ def _accuracy(values: Sequence[float]) -> str:
 
 
 def _minutes(record: RunRecord) -> str:
-    return f"{record.minutes:,.1f}"
+    return f"{record.minutes:,.1f}" if record.minutes else "–"
 
 
 def _value(record: RunRecord, name: str) -> str:

@@ -53,6 +53,11 @@ class Fitted:
         rows = self.packed.permute(0, 2, 3, 1)
         return rows.index_select(0, torch.from_numpy(indices).to(rows.device)).permute(0, 3, 1, 2)
 
+    def told(self, indices: NDArray[np.int64]) -> str:
+        """The names of some images, the first three of them where they are many."""
+        more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
+        return ", ".join(self.images.name(int(index)) for index in indices[:3]) + more
+
     def on(self, device: torch.device) -> Fitted:
         """The same with its packed pixels on a device, where whole batches of them are made."""
         return self if self.packed is None else dataclasses.replace(self, packed=self.packed.to(device))
@@ -66,7 +71,7 @@ class Fitted:
         """
         places = range(math.ceil(len(self) / size)) if chosen is None else chosen
         parts = [np.arange(place * size, min((place + 1) * size, len(self))) for place in places]
-        return ahead(self.gather, parts, 0 if self.packed is not None else self.workers)
+        return ahead(self.gather, parts, 0 if self.packed is not None else self.workers, told=self.told)
 
 
 def stacked(arrays: list[NDArray[np.generic]]) -> Shaped[Tensor, "b c s s"]:

@@ -81,7 +81,7 @@ class TrainingBatches:
         draw_key = randomness.key(self.seed, "augmentation", epoch)
         order = self._order(epoch)
         shares = [self._share(order, step) for step in range(start, len(self))]
-        made = ahead(lambda share: self._pixels(share, draw_key), shares, self.workers)
+        made = ahead(lambda share: self._pixels(share, draw_key), shares, self.workers, told=self.fitted.told)
         try:
             for each in made:
                 yield self._finished(each, draw_key)

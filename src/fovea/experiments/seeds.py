@@ -14,12 +14,19 @@ from torch import nn
 from fovea.bundle import load
 from fovea.data.sets import Data
 from fovea.errors import Stopped, UsageError
-from fovea.files import BUNDLE_FILE, BUNDLE_FOLDER, RUN_FILE, SEEDS_FILE, make_folder, read_json, write_json
+from fovea.files import (
+    BUNDLE_FILE,
+    BUNDLE_FOLDER,
+    RUN_FILE,
+    SEEDS_FILE,
+    SEEDS_SUMMARY,
+    make_folder,
+    read_json,
+    write_json,
+)
 from fovea.training import folder
 from fovea.training.options import TrainingOptions, from_json
 from fovea.training.train import train
-
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ def train_seeds(
         told = read_json(place / f"seed_{seed}" / RUN_FILE)["training"]
         options = from_json(told)  # what the first has chosen by trying, the others do not choose again
     found = SeedRuns(folder=place, seeds=chosen, top1={split: tuple(values) for split, values in top1.items()})
-    write_json(place / SUMMARY, {"seeds": list(chosen), "scores": found.as_json()["scores"]})
+    write_json(place / SEEDS_SUMMARY, {"seeds": list(chosen), "scores": found.as_json()["scores"]})
     return found
 
 

@@ -52,6 +52,7 @@ class SqueezeExcitation(nn.Module):
 
     def scales(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 1 1"]:
         """The gate of each channel, in (0, 1) with the usual gate."""
-        squeezed = maps.mean(dim=(2, 3), keepdim=True)
+        # Not by `mean`, which gives the same: its gradient lies channels-first, which costs much where maps do not.
+        squeezed = maps.sum(dim=(2, 3), keepdim=True) / (maps.shape[2] * maps.shape[3])
         scales: Tensor = self.gate(self.expand(self.activation(self.reduce(squeezed))))
         return scales

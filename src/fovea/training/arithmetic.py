@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -52,8 +52,8 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        found = getattr(torch.cpu, "get_capabilities", dict)()
+        found: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # new in torch 2.11 or later
         return any(found.get(each) for each in CPU_HAS_BF16)
     return False

@@ -59,6 +59,12 @@ class State:
     optimiser: torch.optim.Optimizer | None = None
     average: WeightAverage | None = None
 
+    def gather(self) -> None:
+        """Bring together what lies apart, before it is judged or saved; here nothing does."""
+
+    def spread(self) -> None:
+        """Give out what was read; here it lies where it is used."""
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything by name, on the CPU."""
         found = {f"network.{name}": tensor for name, tensor in tensors_of(self.network).items()}

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
 WIDTH = 3  # of a kernel, in pixels, up to which oneDNN is quick at the gradient of weights
+LARGE, PIECE = 2**23, 2**21  # bytes of images above which they are taken in pieces, and about those of a piece
 
 
 class Geometry(NamedTuple):
@@ -98,12 +99,12 @@ def _quick_convolution(
     if any(p > r for p, r in zip(padding, reach, strict=True)):
         return None
     half = (None if each is None else each.to(torch.bfloat16) for each in (input, weight, bias))
-    made: Tensor = DepthwiseConvolution.apply(*half, Geometry(_pair(stride), padding, dilation))  # type: ignore[no-untyped-call]
+    made: Tensor = DepthwiseConvolution.apply(*half, Geometry(_pair(stride), padding, dilation))
     return made
 
 
 class DepthwiseConvolution(torch.autograd.Function):
-    """A depthwise convolution of bf16 tensors whose gradients are forward convolutions and narrow kernels' gradients."""
+    """A depthwise convolution of bf16 tensors; its gradients are forward convolutions and gradients of narrow kernels."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -113,7 +114,7 @@ class DepthwiseConvolution(torch.autograd.Function):
         return F.conv2d(images, weight, bias, *geometry, groups=len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch's own
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         """Gradients of images, weight and bias, in bf16."""
         images, weight = ctx.saved_tensors
@@ -155,27 +156,41 @@ def gradient_of_weight(gradient: Tensor, images: Tensor, kernel: torch.Size, geo
         kernel: Height and width of the kernels.
         geometry: Of the convolution.
     """
-    if kernel[1] <= WIDTH:
-        return _narrow(gradient, images, kernel, geometry)
+    height, width = kernel
+    if width <= WIDTH:
+        return _narrow(gradient, images, (height, width), geometry)
     stride, padding, dilation = geometry
-    whole = gradient.new_empty(gradient.shape[1], 1, *kernel)
+    whole = gradient.new_empty(gradient.shape[1], 1, height, width)
     used = stride[1] * (gradient.shape[3] - 1) + dilation[1] * (WIDTH - 1) + 1
-    for start in (*range(0, kernel[1] - WIDTH, WIDTH), kernel[1] - WIDTH):
+    for start in (*range(0, width - WIDTH, WIDTH), width - WIDTH):
         before = padding[1] - start * dilation[1]
         shifted = F.pad(images, (before, used - before - images.shape[3]))
-        part = _narrow(gradient, shifted, (kernel[0], WIDTH), geometry._replace(padding=(padding[0], 0)))
+        part = _narrow(gradient, shifted, (height, WIDTH), geometry._replace(padding=(padding[0], 0)))
         whole[:, :, :, start : start + WIDTH] = part
     return whole
 
 
-def _narrow(gradient: Tensor, images: Tensor, kernel: tuple[int, ...], geometry: Geometry) -> Tensor:
+def _narrow(gradient: Tensor, images: Tensor, kernel: Pair, geometry: Geometry) -> Tensor:
+    """The gradient of narrow kernels; of large images a few at a time, copied first.
+
+    oneDNN walks through the images once for each sixteen channels, which takes twice as long from memory as the copy
+    into the cache and the walk through that.
+    """
+    if images.nbytes < LARGE:
+        return _of_weight(gradient, images, kernel, geometry)
+    few = max(1, PIECE * len(images) // images.nbytes)
+    pieces = zip(torch.split(gradient, few), torch.split(images, few), strict=True)
+    parts = [_of_weight(own.clone(), some.clone(), kernel, geometry).float() for own, some in pieces]
+    return torch.stack(parts).sum(dim=0).to(gradient.dtype)
+
+
+def _of_weight(gradient: Tensor, images: Tensor, kernel: Pair, geometry: Geometry) -> Tensor:
     channels = gradient.shape[1]
-    shape = gradient.new_empty(channels, 1, *kernel)
-    wanted = [False, True, False]
-    made: Tensor = torch.ops.aten.convolution_backward(
-        gradient, images, shape, None, *geometry, False, [0, 0], channels, wanted
-    )[1]
-    return made
+    weight, wanted = gradient.new_empty(channels, 1, *kernel), [False, True, False]
+    made: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        gradient, images, weight, None, *geometry, False, [0, 0], channels, wanted
+    )
+    return made[1]
 
 
 def _pair(value: int | Pair) -> Pair:

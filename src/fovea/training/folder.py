@@ -105,6 +105,8 @@ def configuration(folder: Path) -> dict[str, Any]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder; the system lets go of it when the process ends, however it ends.
 
+    What a killed process had half written is removed.
+
     Raises:
         RunInUse: another process holds it; it is named.
         MachineError: the folder cannot be written.
@@ -121,9 +123,17 @@ def locked(folder: Path) -> Iterator[None]:
             raise _in_use(folder, descriptor) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        _sweep(folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote: nobody else writes here now."""
+    for path in folder.rglob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _refuse_while_written(folder: Path) -> None:

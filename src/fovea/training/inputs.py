@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from fovea import bundle as bundles
@@ -17,6 +17,7 @@ from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Data
 from fovea.errors import ModelError, ShapeError
 from fovea.training.options import TrainingOptions
+from fovea.training.ranks import Ranks
 
 
 def prepared(network: nn.Module, data: Data, options: TrainingOptions) -> dict[str, Fitted]:
@@ -40,6 +41,14 @@ def prepared(network: nn.Module, data: Data, options: TrainingOptions) -> dict[s
         interpolation=options.input.interpolation,
     )
     _check_logits(network, spec, data)
+    if 0 < options.input.smallest_size < spec.image_size:
+        try:
+            _check_logits(network, replace(spec, image_size=options.input.smallest_size), data)
+        except ShapeError as error:
+            raise ShapeError(
+                f"smallest_size (={options.input.smallest_size}) is no size that the network takes, and it must be to "
+                f"grow from there: {error}"
+            ) from error
     source = options.input
     wanted = Wanted(
         augmentation=options.augmentation,
@@ -51,7 +60,9 @@ def prepared(network: nn.Module, data: Data, options: TrainingOptions) -> dict[s
     return prepare(data, spec, wanted)
 
 
-def training_batches(train_split: Fitted, options: TrainingOptions, fabric: Fabric) -> TrainingBatches:
+def training_batches(
+    train_split: Fitted, options: TrainingOptions, ranks: Ranks, device: torch.device
+) -> TrainingBatches:
     """This rank's batches, made where the work is: single images by threads, whole batches on the device.
 
     Raises:
@@ -59,15 +70,15 @@ def training_batches(train_split: Fitted, options: TrainingOptions, fabric: Fabr
     """
     singly = train_split.packed is None or one_by_one(options.augmentation)
     return TrainingBatches(
-        fitted=train_split if singly else train_split.on(fabric.device),
+        fitted=train_split if singly else train_split.on(device),
         batch_size=options.batch_size,
         seed=options.seed,
         augmentation=options.augmentation,
         components=components(train_split, options.augmentation),
         workers=options.execution.workers or (os.cpu_count() or 1 if singly else 0),
-        device=fabric.device,
-        rank=fabric.global_rank,
-        ranks=fabric.world_size,
+        device=device,
+        rank=ranks.rank,
+        ranks=ranks.count,
     )
 
 

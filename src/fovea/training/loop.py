@@ -33,6 +33,7 @@ from fovea.training.resizing import resized, side_in
 from fovea.training.saving import Saving
 from fovea.training.schedules import learning_rate
 from fovea.training.stopping import StopFlag
+from fovea.training.towers.apart import TowersApart
 from fovea.training.watching.layers import LayerWatch
 from fovea.training.watching.watcher import Watcher
 
@@ -44,21 +45,25 @@ class Step:
     """One update of the weights.
 
     Args:
-        fabric: Device and ranks.
+        fabric: Device, and backward passes.
+        ranks: The processes of the run.
         forward: The network as it trains, as Fabric set it up: images to outputs.
         loss: What is minimised.
         optimiser: What updates the weights.
         options: The recipe.
         average: Of the weights, where there is one.
+        towers: The network, where it lies on two devices.
         layers: What watches the updates layer by layer, where it is asked for.
     """
 
     fabric: Fabric
+    ranks: Ranks
     forward: Any
     loss: Loss
     optimiser: torch.optim.Optimizer
     options: TrainingOptions
     average: WeightAverage | None = None
+    towers: TowersApart | None = None
     layers: LayerWatch | None = None
 
     def __post_init__(self) -> None:
@@ -79,13 +84,14 @@ class Step:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        torch.manual_seed(step_key(self.options.seed, number, self.fabric.global_rank))
+        torch.manual_seed(step_key(self.options.seed, number, self.ranks.rank))
         loss = self._gradients(batch)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        norm = gradient_norm(gradients)
+        norm = self.towers.gradient_norm() if self.towers else gradient_norm(gradients)
         self.guard.check(loss, norm)
         if self.options.update.clip > 0:
-            torch._foreach_mul_(gradients, (self.options.update.clip / (norm + 1e-6)).clamp(max=1.0))
+            factor = (self.options.update.clip / (norm + 1e-6)).clamp(max=1.0)
+            self.towers.scale_gradients(factor) if self.towers else torch._foreach_mul_(gradients, factor)
         with self.layers.observing(number, self.guard.raised) if self.layers else nullcontext():
             self.optimiser.step()
         self.optimiser.zero_grad()
@@ -103,7 +109,7 @@ class Step:
                 loss = self.loss(outputs, part)
                 if parts > 1:
                     loss = loss / parts
-                if self.fabric.world_size > 1:  # a loss that is not finite on one rank makes the gradients so on all
+                if self.ranks.count > 1:  # a loss that is not finite on one rank makes the gradients so on all
                     loss = loss * (1 + 0 * loss.detach())
                 self.fabric.backward(loss)
             logits = outputs if isinstance(outputs, Tensor) else outputs[0]
@@ -114,7 +120,7 @@ class Step:
         return whole
 
     def _waits(self, more: bool) -> bool:
-        return more and self.fabric.world_size > 1
+        return more and self.ranks.count > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +135,6 @@ class Loop:
         validate: Judges the network as it is.
         options: The recipe, with everything settled.
         run: The run folder.
-        ranks: The processes of the run.
         console: Where progress is told.
         stop: The flag that a signal sets.
         watchers: What is shown all rows after each epoch.
@@ -143,7 +148,6 @@ class Loop:
     validate: Callable[[], Scores]
     options: TrainingOptions
     run: Path
-    ranks: Ranks
     console: Console
     stop: StopFlag
     watchers: Sequence[Watcher] = ()
@@ -177,7 +181,7 @@ class Loop:
                 self._check()
                 self.console.step(epoch + 1, place + 1, steps)
 
-                stop, due = self.ranks.agreed(self.stop.signal_number is not None, saving.due(progress.step))
+                stop, due = self.step.ranks.agreed(self.stop.signal_number is not None, saving.due(progress.step))
                 if (stop or due) and place + 1 < until:
                     self._save(progress, [checkpoints.LAST])
                     saving.saved()
@@ -204,13 +208,15 @@ class Loop:
         return progress.step >= self._last_step
 
     def _start(self, resume: bool) -> Progress:
+        ranks = self.step.ranks
         if resume and (self.run / checkpoints.LAST).exists():
             progress = checkpoints.load(self.run / checkpoints.LAST, self.state)
-            if len(progress.running) == self.ranks.count:
-                own = progress.running[self.ranks.rank]
+            self.state.spread()
+            if len(progress.running) == ranks.count:
+                own = progress.running[ranks.rank]
             else:  # begun by another number of processes: the first one carries what they had added up
                 columns = [sum(column) for column in zip(*progress.running, strict=True)]
-                own = columns if self.ranks.rank == 0 else [0.0] * SUMS
+                own = columns if ranks.rank == 0 else [0.0] * SUMS
             self.step.sums.copy_(torch.tensor(own, dtype=self.step.sums.dtype))
             progress.changes += [f"from step {progress.step + 1:,} on: {change}" for change in self.changes]
             return progress
@@ -226,14 +232,15 @@ class Loop:
         epoch, place = divmod(bad, len(self.batches))
         batch = next(self.batches.epoch(epoch, start=place))
         side = side_in(epoch, self.options, self.batches.fitted.preprocessing.image_size)
-        torch.manual_seed(step_key(self.options.seed, bad, self.ranks.rank))
+        torch.manual_seed(step_key(self.options.seed, bad, self.step.ranks.rank))
         names = [self.batches.fitted.images.name(int(index)) for index in self.batches.share(epoch, place)]
         where = diagnosed(self.plain, resized(self.step.fabric.to_device(batch), side), self.step.loss, names)
         kept = self.run / checkpoints.LAST
         saved = checkpoints.load(kept, self.state)
         raise NumbersError(
             f"step {bad + 1:,} (epoch {epoch + 1}) is not finite: {where}; its update was not made; step "
-            f"{saved.step:,} is kept in {kept}; correct the data, or try a smaller learning rate than --lr {self.options.update.lr:g}"
+            f"{saved.step:,} is kept in {kept}; correct the data, or try a smaller learning rate than "
+            f"--lr {self.options.update.lr:g}"
         )
 
     def _record(self, progress: Progress, timed: dict[str, float]) -> None:
@@ -241,7 +248,9 @@ class Loop:
         average = self.step.average
         if average is not None:
             average.epoch(progress.step // len(self.batches))
-        loss, right, images, norms = (sum(column) for column in zip(*self.ranks.gathered(self.step.sums), strict=True))
+        loss, right, images, norms = (
+            sum(column) for column in zip(*self.step.ranks.gathered(self.step.sums), strict=True)
+        )
         self.step.sums.zero_()
         scores, epoch = self.validate(), len(progress.history) + 1
         if not math.isfinite(scores.negative_log_likelihood):
@@ -258,14 +267,14 @@ class Loop:
             "validation_loss": scores.negative_log_likelihood,
             "validation_accuracy": scores.top1,
             "learning_rate": self.step.optimiser.param_groups[0]["lr"],
-            "gradient_norm": norms / self.ranks.count / steps,
+            "gradient_norm": norms / self.step.ranks.count / steps,
             **timed,
         }
         better = progress.best is None or _rank(row) > _rank(progress.best)
         progress.history.append(row)
         progress.best = row if better else progress.best
         self._save(progress, [*([checkpoints.BEST] if better else []), checkpoints.HEALTHY, checkpoints.LAST])
-        if self.ranks.rank == 0:
+        if self.step.ranks.writes:
             folder.write_history(self.run, progress.history)
             for watcher in self.watchers:
                 watcher(progress.history)
@@ -274,8 +283,9 @@ class Loop:
 
     def _save(self, progress: Progress, names: list[str]) -> None:
         self._check(now=True)
-        progress.running = self.ranks.gathered(self.step.sums)
-        if self.ranks.rank == 0:
+        progress.running = self.step.ranks.gathered(self.step.sums)
+        self.state.gather()
+        if self.step.ranks.writes:
             checkpoints.save(self.run, names, self.state, progress)
 
     def _stopped(self, progress: Progress) -> None:

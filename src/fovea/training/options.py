@@ -201,6 +201,7 @@ class TrainingOptions:
             UsageError: a name that no option has, or a value outside its range.
         """
         homes = _homes()
+        homes |= dict.fromkeys(homes.values(), "")  # a group may be given as a whole, too
         for name in changes:
             if name not in homes:
                 raise UsageError(f"no option of training is called {name!r}.{suggestion(name, homes)}")

@@ -26,8 +26,10 @@ from fovea.training.inputs import prepared, training_batches
 from fovea.training.losses import Loss, objective
 from fovea.training.memory import Memory, check_memory, memory_of
 from fovea.training.options import TrainingOptions
+from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
 from fovea.training.settling import Measured, Trial
+from fovea.training.towers.running import check_apart
 
 COPIES = {"sgd": 1, "muon": 1, "rmsprop": 2, "adam": 2, "adamw": 2}  # of the weights, that an optimiser keeps
 CHECKPOINTS = 3  # the last, the best, and the one being written
@@ -120,7 +122,7 @@ class Prepared:
     """All that a run is made of, before its first step.
 
     Args:
-        fabric: Launched.
+        fabric, ranks: Launched.
         network: On its device.
         data, splits: As given, and at the network's size.
         options: With everything settled.
@@ -132,6 +134,7 @@ class Prepared:
     """
 
     fabric: Fabric
+    ranks: Ranks
     network: nn.Module
     data: Data
     splits: dict[str, Fitted]
@@ -144,7 +147,13 @@ class Prepared:
 
 
 def prepare(
-    network: nn.Module, data: Data, asked: TrainingOptions, *, run: Path, found: Mapping[str, Any] | None = None
+    network: nn.Module,
+    data: Data,
+    asked: TrainingOptions,
+    *,
+    run: Path,
+    found: Mapping[str, Any] | None = None,
+    measure: bool = True,
 ) -> Prepared:
     """Open, choose and measure.
 
@@ -154,6 +163,7 @@ def prepare(
         asked: The recipe.
         run: Where the run will lie, or lies.
         found: The configuration of a run that goes on: what it settled is not settled again.
+        measure: Whether to measure what nothing but the plan depends on.
 
     Raises:
         MachineError: the device is not there, or memory or disk do not suffice.
@@ -163,7 +173,10 @@ def prepare(
     options = asked if found is None else asked.settled_as(found.get("chosen", {}), found.get("training", {}))
     splits = prepared(network, data, options)
     fabric = launched(options)
-    batches = training_batches(splits["train"], options, fabric)
+    if options.execution.towers_apart:
+        check_apart(network, options, fabric.world_size)
+    ranks = Ranks(fabric, together=options.execution.towers_apart)
+    batches = training_batches(splits["train"], options, ranks, fabric.device)
     spec = splits["train"].preprocessing
     cost = _cost(network, spec.in_channels, spec.image_size)
     teacher = None
@@ -181,11 +194,12 @@ def prepare(
             batches=batches,
             loss=loss,
             fabric=fabric,
+            ranks=ranks,
             macs=cost.multiply_adds if cost else None,
             validation=len(splits["validation"]),
         )
         with torch.random.fork_rng(devices=[]):
-            options, measured = trial.settled(options)
+            options, measured = trial.settled(options, measure=measure)
     images = batches.batch_size // batches.ranks // options.update.accumulate
     memory = memory_of(network, (spec.in_channels, spec.image_size), images, options, fabric.device)
     check_memory(memory, images)
@@ -203,6 +217,7 @@ def prepare(
     )
     return Prepared(
         fabric=fabric,
+        ranks=ranks,
         network=network,
         data=data,
         splits=splits,

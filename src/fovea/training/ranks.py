@@ -16,11 +16,17 @@ class Ranks:
 
     Args:
         fabric: Launched.
+        together: All processes see the same images and hold parts of one network: they count as one share of the data.
+
+    Attributes:
+        rank, count: This process's share of the data, and how many there are.
+        writes: Whether it is this process that writes the run folder.
     """
 
-    def __init__(self, fabric: Fabric) -> None:
-        self.rank, self.count = fabric.global_rank, fabric.world_size
-        self._group: Any = torch.distributed.new_group(backend="gloo") if self.count > 1 else None
+    def __init__(self, fabric: Fabric, *, together: bool = False) -> None:
+        self.rank, self.count = (0, 1) if together else (fabric.global_rank, fabric.world_size)
+        self.writes = bool(fabric.is_global_zero)
+        self._group: Any = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
 
     def agreed(self, *wishes: bool) -> list[bool]:
         """For each wish, whether any process has it; the same answer in all of them."""
@@ -31,9 +37,9 @@ class Ranks:
         return [bool(each) for each in told]
 
     def gathered(self, sums: Tensor) -> list[list[float]]:
-        """The numbers of every process, in the order of their ranks."""
+        """The numbers of every share of the data, in their order."""
         own = sums.cpu()
-        if self._group is None:
+        if self.count == 1:
             return [own.tolist()]
         parts = [torch.empty_like(own) for _ in range(self.count)]
         torch.distributed.all_gather(parts, own, group=self._group)

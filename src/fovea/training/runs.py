@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fovea.errors import ModelError
-from fovea.files import BUNDLE_FILE, BUNDLE_FOLDER, RUN_FILE, SEEDS_FILE, read_json
+from fovea.files import BUNDLE_FILE, BUNDLE_FOLDER, RUN_FILE, SEEDS_FILE, SEEDS_SUMMARY, read_json
 from fovea.training.folder import HISTORY, LATEST, LOCK
 
 State = Literal["finished", "running", "stopped", "damaged"]
-SUMMARY = "summary.json"  # of a folder of several seeds' runs, once all are finished
-LEFT_BY_RUNS = (RUN_FILE, LOCK, HISTORY, SEEDS_FILE, SUMMARY, BUNDLE_FOLDER)  # any of them makes a folder a run's
+LEFT_BY_RUNS = (RUN_FILE, LOCK, HISTORY, SEEDS_FILE, SEEDS_SUMMARY, BUNDLE_FOLDER)  # any of them makes a folder a run's
 FREE = ("keeping.", "workers")  # options that change no number
 Value = str | int | float | bool | None
 
@@ -92,7 +91,7 @@ def read_run(folder: Path) -> RunRecord:
     """One run, or several seeds of it; what cannot be read makes it damaged, and raises nothing."""
     try:
         seeds = [path for path in sorted(folder.glob("seed_*"), key=_number) if path.is_dir()]
-        several = any((folder / name).exists() for name in (SUMMARY, SEEDS_FILE))
+        several = any((folder / name).exists() for name in (SEEDS_SUMMARY, SEEDS_FILE))
         if several or (seeds and not (folder / RUN_FILE).exists()):
             return _several(folder, seeds)
         return _single(folder)
@@ -111,7 +110,10 @@ def history(folder: Path) -> list[dict[str, Any]]:
         return []
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if "epoch" not in (reader.fieldnames or ("epoch",)):
+            raise ValueError("no column is called epoch")
         return [{**{k: float(v) if v else None for k, v in row.items()}, "epoch": int(row["epoch"])} for row in rows]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ModelError(f"{path}: is damaged, no table of epochs ({error})") from error
@@ -147,7 +149,7 @@ def _several(folder: Path, paths: Sequence[Path]) -> RunRecord:
     """A folder of seeds: scores from its summary, or as far as its runs are finished."""
     seeds = tuple(read_run(path) for path in paths)
     states = {seed.state for seed in seeds}
-    finished = (folder / SUMMARY).exists()
+    finished = (folder / SEEDS_SUMMARY).exists()
     running = "running" in states
     broken = next((f"{seed.name}: {seed.problem}" for seed in seeds if seed.state == "damaged"), "")
     told = [seed.configuration for seed in seeds if seed.configuration]
@@ -157,13 +159,13 @@ def _several(folder: Path, paths: Sequence[Path]) -> RunRecord:
         problem=broken,
         configuration={**told[0], "seed": f"{len(seeds)} seeds"} if told else {},
         epochs=seeds[0].epochs if seeds else None,
-        scores=_summary(folder / SUMMARY) if finished else _reached(seeds),
+        scores=_summary(folder / SEEDS_SUMMARY) if finished else _reached(seeds),
         seeds=seeds,
     )
 
 
 def _summary(path: Path) -> dict[str, tuple[float, ...]]:
-    scores = _part(read_json(path), "scores")
+    scores = _part(read_json(path), "scores", SEEDS_SUMMARY)
     try:
         return {str(split): tuple(float(value) for value in values) for split, values in scores.items()}
     except (TypeError, ValueError) as error:
@@ -176,7 +178,7 @@ def _reached(seeds: Sequence[RunRecord]) -> dict[str, tuple[float, ...]]:
 
 
 def _scores(bundle: Path) -> dict[str, tuple[float, ...]]:
-    metrics = _part(read_json(bundle), "metrics")
+    metrics = _part(read_json(bundle), "metrics", BUNDLE_FILE)
     try:
         return {split: (float(each["top1"]),) for split, each in metrics.items()}
     except (KeyError, TypeError, ValueError) as error:
@@ -211,10 +213,10 @@ def _leaves(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
     return found
 
 
-def _part(whole: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _part(whole: Mapping[str, Any], name: str, file: str = RUN_FILE) -> dict[str, Any]:
     part = whole.get(name)
     if not isinstance(part, dict):
-        raise ModelError(f"{name} must hold an object, not {type(part).__name__}")
+        raise ModelError(f"{file}: is damaged, {name} must hold an object, not {type(part).__name__}")
     return part
 
 

@@ -25,6 +25,7 @@ from fovea.training.loop import Step
 from fovea.training.losses import Loss
 from fovea.training.memory import explained_memory, memory_of, parts_that_fit
 from fovea.training.options import TrainingOptions
+from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
 from fovea.training.schedules import fitted
 
@@ -34,6 +35,7 @@ IMAGES = 16  # of a trial step, where so many do not take longer than that
 ROUNDS = 3
 GAIN = 1.1  # by which a reduced precision must be faster, to be chosen
 SAFETY = 0.95  # of the time budget is planned
+MOST = 100_000  # epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Trial:
         network: On its device; not changed.
         batches: Of the run.
         loss: Of the run.
-        fabric: Launched.
+        fabric, ranks: Launched.
         macs: Multiply-adds for one image; None where they are not known.
         validation: How many images are judged after each epoch.
     """
@@ -70,67 +72,73 @@ class Trial:
     batches: TrainingBatches
     loss: Loss
     fabric: Fabric
+    ranks: Ranks
     macs: int | None
     validation: int
 
-    def settled(self, options: TrainingOptions) -> tuple[TrainingOptions, Measured]:
+    def settled(self, options: TrainingOptions, *, measure: bool) -> tuple[TrainingOptions, Measured | None]:
         """The options without anything left to choose, and what was measured; the same in all ranks.
+
+        Args:
+            options: As they were given.
+            measure: Whether to measure where nothing depends on it, for a plan that tells the time.
 
         Raises:
             MachineError: not even one image fits into memory.
         """
-        options, notes = self._parts(options)
-        options, measured, more = self._precision(options)
-        data = self._data()
-        step = measured[options.execution.precision][0]
-        judged = measured[options.execution.precision][1] * self.validation / self.batches.ranks
-        found = Measured(
-            step={name: seconds for name, (seconds, _) in measured.items()},
-            data=data,
-            validation=judged,
-            notes=notes + more,
-        )
-        if options.time_budget > 0:
-            options = self._epochs(options, step + data, judged, found.notes).but(time_budget=0.0)
-        settled: tuple[TrainingOptions, Measured] = self.fabric.broadcast((options, found))
+        notes: list[str] = []
+        options = self._parts(options, notes)
+        auto, names = options.execution.precision == "auto", self._candidates(options)
+        found = None
+        if measure or len(names) > 1 or options.time_budget > 0:
+            found = self._measured(options, names, notes)
+            times = found.step
+            best = min(names, key=times.__getitem__)
+            names = (best if times[best] * GAIN < times[names[0]] else names[0],)
+        if auto:
+            told = [f"{name} {seconds * 1000:,.1f} ms" for name, seconds in (found.step if found else {}).items()]
+            notes.append(f"precision {names[0]}" + (f", of {', '.join(told)} a step" if len(told) > 1 else ""))
+        options = options.but(precision=names[0])
+        if options.time_budget > 0 and found is not None:
+            options = self._epochs(options, found)
+        settled: tuple[TrainingOptions, Measured | None] = self.fabric.broadcast((options, found))
         return settled
 
-    def _parts(self, options: TrainingOptions) -> tuple[TrainingOptions, list[str]]:
+    def _parts(self, options: TrainingOptions, notes: list[str]) -> TrainingOptions:
         if options.update.accumulate > 0:
-            return options, []
-        images = options.batch_size // self.batches.ranks
-        tried = options.but(accumulate=1, precision="float32" if self._auto(options) else options.execution.precision)
+            return options
+        images, auto = options.batch_size // self.batches.ranks, options.execution.precision == "auto"
+        tried = options.but(accumulate=1, precision="float32" if auto else options.execution.precision)
         largest = memory_of(self.network, self._image, images, tried, self.fabric.device).largest
         parts = parts_that_fit(images, images if largest is None else largest)
         if parts is None:
             raise MachineError("not even one image fits into memory; choose a smaller network or --image-size")
-        return options.but(accumulate=parts), [
-            f"batch {options.batch_size:,} in {parts} part{'s' if parts > 1 else ''} of {images // parts:,} images"
-        ]
+        notes.append(f"batches of {options.batch_size:,} images, {images // parts:,} computed at once")
+        return options.but(accumulate=parts)
 
-    def _precision(self, options: TrainingOptions) -> tuple[TrainingOptions, dict[str, tuple[float, float]], list[str]]:
-        device = self.fabric.device
-        names = candidates(self.network, device) if self._auto(options) else (options.execution.precision,)
-        part = options.batch_size // self.batches.ranks // options.update.accumulate
-        if len(names) > 1 and self.macs is not None and self.macs * part < SMALL:
-            names = names[:1]
-        images = (
-            part
-            if self.macs is None
-            else min(part, max(2, int(min(WORK / self.macs, max(IMAGES, SMALL * 5 / self.macs)))))
-        )
+    def _candidates(self, options: TrainingOptions) -> tuple[str, ...]:
+        if options.execution.precision != "auto":
+            return (options.execution.precision,)
+        work = math.inf if self.macs is None else self.macs * self._part(options)
+        return candidates(self.network, self.fabric.device) if work >= SMALL else ("float32",)
+
+    def _part(self, options: TrainingOptions) -> int:
+        """Images that one process computes at once."""
+        return options.batch_size // self.batches.ranks // options.update.accumulate
+
+    def _measured(self, options: TrainingOptions, names: tuple[str, ...], notes: list[str]) -> Measured:
+        part = self._part(options)
+        images = min(part, self._images())
         batch = next(self.batches.epoch(0)).between(0, images)
-        scale = part / images * options.update.accumulate
-        with explained_memory(self.network, self._image, images, options, device):
+        with explained_memory(self.network, self._image, images, options, self.fabric.device):
             found = self._timed(options, names, batch)
-        timed = {name: (update * scale, forward / images) for name, (update, forward) in found.items()}
-        best = min(timed, key=lambda name: timed[name][0])
-        chosen = best if timed[best][0] * GAIN < timed[names[0]][0] else names[0]
-        notes = []
-        if self._auto(options):
-            tried = ", ".join(f"{name} {seconds * 1000:,.1f} ms" for name, (seconds, _) in timed.items())
-            notes = [f"precision {chosen}, of {tried} a step" if len(names) > 1 else f"precision {chosen}"]
-        return options.but(precision=chosen), timed, notes
+        scale, judged = part / images * options.update.accumulate, self.validation / self.batches.ranks / images
+        return Measured(
+            step={name: update * scale for name, (update, _) in found.items()},
+            data=self._data(),
+            validation=found[names[0]][1] * judged,
+            notes=notes,
+        )
 
     def _timed(self, options: TrainingOptions, names: tuple[str, ...], batch: Batch) -> dict[str, tuple[float, float]]:
         """Seconds of an update and of judging, the least of a few rounds in turn."""
@@ -152,6 +160,7 @@ class Trial:
         forward = Forward(network, precision, self.fabric.device)
         step = Step(
             fabric=self.fabric,
+            ranks=self.ranks,
             forward=forward,
             loss=self.loss,
             optimiser=optimisers.build(network, options.update),
@@ -186,19 +195,15 @@ class Trial:
         batches.close()
         return seconds
 
-    def _epochs(self, options: TrainingOptions, step: float, judged: float, notes: list[str]) -> TrainingOptions:
-        left, epochs = SAFETY * 60 * options.time_budget, 0
-        while left > 0 and epochs < 100_000:
+    def _epochs(self, options: TrainingOptions, found: Measured) -> TrainingOptions:
+        left, epochs, step = SAFETY * 60 * options.time_budget, 0, found.step[options.execution.precision]
+        while left > 0 and epochs < MOST:
             side = side_in(epochs, options, self._image[1]) / self._image[1]
-            left -= step * side**2 * len(self.batches) + judged
+            left -= (step * side**2 + found.data) * len(self.batches) + found.validation
             epochs += left > 0
-        fits = max(1, epochs)
         few = "" if epochs else "; not even one epoch is expected to fit"
-        notes.append(f"{fits:,} epochs for a budget of {options.time_budget:g} minutes{few}")
-        return fitted(options, fits)
-
-    def _auto(self, options: TrainingOptions) -> bool:
-        return options.execution.precision == "auto"
+        found.notes.append(f"{max(1, epochs):,} epochs for {options.time_budget:g} minutes{few}")
+        return fitted(options, max(1, epochs)).but(time_budget=0.0)
 
     def _images(self) -> int:
         """Of a trial step: enough to be like the run's, few enough to be done at once."""

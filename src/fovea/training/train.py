@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,14 @@ from fovea.training.loop import Loop, Step
 from fovea.training.memory import explained_memory
 from fovea.training.options import TrainingOptions
 from fovea.training.planning import Prepared, name_of, prepare
-from fovea.training.ranks import Ranks
 from fovea.training.recomputing import recomputing
 from fovea.training.report import draw
 from fovea.training.shared_norm import shared_statistics
 from fovea.training.stopping import stop_on_signals
-from fovea.training.watching.board import Board
+from fovea.training.towers.apart import TowersApart
+from fovea.training.towers.running import state_apart
 from fovea.training.watching.layers import LayerWatch
-from fovea.training.watching.page import ProgressPage
+from fovea.training.watching.together import Watching
 from fovea.training.watching.watcher import Watcher
 
 STATISTICS = 10_000  # training images from which an average's batch statistics are estimated
@@ -111,71 +111,97 @@ def train(
     data = open_data(data)
     run = folder.new_name(name_of(network), data.name) if out is None else Path(out)
     with torch.random.fork_rng(devices=[]):  # the loop seeds each step; the caller's draws go on
-        made = prepare(network, data, options or TrainingOptions(), run=run, found=found)
+        made = prepare(network, data, options or TrainingOptions(), run=run, found=found, measure=not quiet)
         run = Path(made.fabric.broadcast(str(run)))
-        with ExitStack() as stack:
-            return _run(made, run, stack, quiet=quiet, resume=resume, watcher=watcher)
+        return _run(made, run, quiet=quiet, resume=resume, watcher=watcher)
 
 
-def _run(made: Prepared, run: Path, stack: ExitStack, *, quiet: bool, resume: bool, watcher: Watcher | None) -> Run:
-    """Everything from the lock to the pictures; the stack undoes what was changed in the network."""
-    fabric, network, told = made.fabric, made.network, made.options
-    ranks, changes = Ranks(fabric), list[str]()
-    if fabric.is_global_zero:
-        stack.enter_context(folder.locked(run))
-        changes = folder.open_run(run, describe(made), resume=resume)
-    fabric.barrier()
-    stop = stack.enter_context(stop_on_signals())
-    console = stack.enter_context(Console(quiet=quiet or not fabric.is_global_zero))
-    for note in notes(made.data):
-        console.say(f"note: {note}")
-    console.say(str(made.plan))
+def _run(made: Prepared, run: Path, *, quiet: bool, resume: bool, watcher: Watcher | None) -> Run:
+    """Everything from the lock to the pictures; what was changed in the network is undone at the end."""
+    ranks, told = made.ranks, made.options
+    watching = Watching(run, writes=ranks.writes, tensorboard=told.keeping.tensorboard, more=watcher)
+    finished = resume and (run / BUNDLE_FOLDER / BUNDLE_FILE).is_file()
+    with ExitStack() as stack:
+        changes: list[str] = []
+        if ranks.writes:
+            stack.enter_context(folder.locked(run))
+            changes = folder.open_run(run, describe(made), resume=resume)
+        made.fabric.barrier()
+        stop = stack.enter_context(stop_on_signals())
+        console = stack.enter_context(Console(quiet=quiet or not ranks.writes))
+        for note in notes(made.data):
+            console.say(f"note: {note}")
+        console.say(str(made.plan))
 
-    stack.enter_context(arranged(network, told.execution.precision))
-    stack.enter_context(recomputing(network) if told.execution.recompute else nullcontext())
-    shared = told.execution.sync_batch_norm and ranks.count > 1
-    stack.enter_context(shared_statistics(network) if shared else nullcontext())
-    spec = made.splits["train"].preprocessing
-    image, images = (spec.in_channels, spec.image_size), made.batches.batch_size // ranks.count
-    stack.enter_context(explained_memory(network, image, images // told.update.accumulate, told, fabric.device))
-
-    plain = Forward(network, told.execution.precision, fabric.device)
-    compiled: Any = torch.compile(plain, mode=_mode(fabric.device)) if told.execution.compile else plain
-    average = average_of(network, told.averaging, told.epochs)
-    state = State(network, optimisers.build(network, told.update), average)
-    page = ProgressPage(run, made.plan.title, told.epochs, str(made.plan))
-    watchers: list[Watcher] = [page]
-    if told.keeping.tensorboard and fabric.is_global_zero:
-        watchers.append(Board(run))
-    assert state.optimiser is not None
-    loop = Loop(
-        step=Step(
-            fabric=fabric,
-            forward=fabric.setup_module(compiled),
-            loss=made.loss,
-            optimiser=state.optimiser,
+        _adapt(made, stack)
+        state, step, plain = _step(made)
+        if told.keeping.watch and ranks.writes:
+            step.layers = LayerWatch(made.network, run, len(made.batches))
+        shown: Sequence[Watcher] = ()
+        if not finished:  # what is finished stays as it is
+            running = watching.running(made.plan.title, told.epochs, str(made.plan), step.layers)
+            shown = stack.enter_context(running)
+        loop = Loop(
+            step=step,
+            plain=plain,
+            state=state,
+            batches=made.batches,
+            validate=_validation(made, state),
             options=told,
-            average=average,
-            layers=LayerWatch(network, run, len(made.batches)) if told.keeping.watch and ranks.rank == 0 else None,
-        ),
-        plain=plain,
-        state=state,
-        batches=made.batches,
-        validate=_validation(made, average),
-        options=told,
-        run=run,
-        ranks=ranks,
-        console=console,
-        stop=stop,
-        watchers=[*watchers, watcher] if watcher else watchers,
-        changes=changes,
-    )
-    finished = (run / BUNDLE_FOLDER / BUNDLE_FILE).is_file()
-    progress = loop.fit(resume=resume)
-    done = _finish(made, run, average, progress)
-    if fabric.is_global_zero and not finished:
-        page.finish("\n".join(map(str, done.scores.values())))
+            run=run,
+            console=console,
+            stop=stop,
+            watchers=shown,
+            changes=changes,
+        )
+        progress = loop.fit(resume=resume)
+        done = _finish(made, run, state.average, progress)
+        watching.finish("\n".join(map(str, done.scores.values())))
     return done
+
+
+def _adapt(made: Prepared, stack: ExitStack) -> None:
+    """Let the network train as the options want it, until the stack is unwound."""
+    network, told = made.network, made.options
+    stack.enter_context(arranged(network, told.execution.precision))
+    if told.execution.recompute:
+        stack.enter_context(recomputing(network))
+    if told.execution.sync_batch_norm and made.ranks.count > 1:
+        stack.enter_context(shared_statistics(network))
+    spec = made.splits["train"].preprocessing
+    images = made.batches.batch_size // made.ranks.count // told.update.accumulate
+    image = (spec.in_channels, spec.image_size)
+    stack.enter_context(explained_memory(network, image, images, told, made.fabric.device))
+
+
+def _step(made: Prepared) -> tuple[State, Step, Forward]:
+    """What is saved, what one update does, and the network as it trains in this process alone.
+
+    Saved is always the whole network; where its towers lie apart, it is their halves that train.
+    """
+    network, told, fabric = made.network, made.options, made.fabric
+    halves: TowersApart | None = None
+    state: State
+    if told.execution.towers_apart:
+        state = apart = state_apart(network, told, fabric.device, fabric.world_size)
+        halves, optimiser, average = apart.halves, apart.own_optimiser, apart.own_average
+    else:
+        optimiser = optimisers.build(network, told.update)
+        average = average_of(network, told.averaging, told.epochs)
+        state = State(network, optimiser, average)
+    plain = Forward(halves or network, told.execution.precision, fabric.device)
+    compiled: Any = torch.compile(plain, mode=_mode(fabric.device)) if told.execution.compile else plain
+    step = Step(
+        fabric=fabric,
+        ranks=made.ranks,
+        forward=plain if halves else fabric.setup_module(compiled),
+        loss=made.loss,
+        optimiser=optimiser,
+        options=told,
+        average=average,
+        towers=halves,
+    )
+    return state, step, plain
 
 
 def _resumable(out: str | Path | None) -> dict[str, Any]:
@@ -215,11 +241,12 @@ def _mode(device: torch.device) -> str:
     return "reduce-overhead" if device.type == "cuda" else "default"  # the former is CUDA graphs
 
 
-def _validation(made: Prepared, average: WeightAverage | None) -> Callable[[], Scores]:
+def _validation(made: Prepared, state: State) -> Callable[[], Scores]:
     """Judge the network as it is, or its average in its place."""
-    split = made.splits["validation"]
+    split, average = made.splits["validation"], state.average
 
     def validate() -> Scores:
+        state.gather()
         if average is None:
             return _judge(made, split, "validation")
         with average.in_place():
@@ -244,9 +271,9 @@ def _estimate(made: Prepared) -> None:
 
 def _judge(made: Prepared, fitted: Fitted, name: str) -> Scores:
     """Every rank judges its share of the batches; the sum, in which every image stands once, is scored by all."""
-    fabric, classes = made.fabric, made.data.classes
-    logits = network_logits(made.network, fitted, fabric.device, rank=fabric.global_rank, ranks=fabric.world_size)
-    if fabric.world_size > 1:
+    fabric, ranks, classes = made.fabric, made.ranks, made.data.classes
+    logits = network_logits(made.network, fitted, fabric.device, rank=ranks.rank, ranks=ranks.count)
+    if ranks.count > 1:
         summed = fabric.all_reduce(logits.expand(-1, len(classes)).contiguous(), reduce_op="sum")
         assert isinstance(summed, torch.Tensor)
         logits = summed.cpu()

@@ -57,7 +57,7 @@ class Scale(NamedTuple):
     high: float
     logarithmic: bool = False
 
-    def place(self, value: float) -> float:
+    def place(self, value: float | int) -> float:
         """Where a value lies."""
         if self.logarithmic:
             return math.log(value / self.low) / math.log(self.high / self.low)

@@ -116,7 +116,7 @@ def read_layers(run: Path, *, since: int = 0) -> list[dict[str, Any]]:
             continue
         with contextlib.suppress(KeyError, TypeError, ValueError, csv.Error):
             row = next(csv.DictReader([line], COLUMNS))
-            values = {name: float(row[name]) if row[name] else None for name in COLUMNS[2:]}
+            values = {name: None if row[name] == "" else float(row[name]) for name in COLUMNS[2:]}
             found.append({"epoch": int(row["epoch"]), "layer": str(row["layer"])} | values)
     return found
 

@@ -1,0 +1,1 @@
+"""Model parallelism: a network's two towers on two devices or ranks."""
