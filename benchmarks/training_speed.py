@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -60,9 +61,10 @@ def our_step(name: str, case: Case) -> Callable[[], None]:
     images, labels = _batch(case)
     images = images.contiguous(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, fused=True)
-    arranged(network, case.precision).__enter__()  # for as long as this process lives
+    layout = ExitStack()  # which the step holds, so that it lasts as long
+    layout.enter_context(arranged(network, case.precision))
 
-    def step() -> None:
+    def step(_: ExitStack = layout) -> None:
         with autocast(case.precision, torch.device("cpu")):
             logits = network(images)
         torch.nn.functional.cross_entropy(logits.float(), labels).backward()

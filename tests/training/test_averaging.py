@@ -108,5 +108,5 @@ def test_a_stochastic_average_has_statistics_of_its_own(tmp_path, arrays, quick)
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1))  # augmentation shifts by up to a pixel, zeros come in
     shifted = [padded[:, :, y : y + 16, x : x + 16] for y in range(3) for x in range(3)]
     estimate_statistics(run.model.network, [run.model.bundle.preprocessing.normalise(each) for each in shifted])
-    assert torch.allclose(kept, norm.running_mean, atol=0.02)
+    assert torch.allclose(kept, norm.running_mean, atol=0.05)
     assert (kept - norm.running_mean).abs().max() > 0  # estimated from other shifts than these

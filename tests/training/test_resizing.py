@@ -43,12 +43,17 @@ def test_a_batch_is_resized_with_its_labels_and_left_alone_where_it_fits():
 @pytest.mark.usefixtures("no_pictures")
 def test_a_network_sees_growing_images_and_is_judged_at_its_own_size(tmp_path, arrays, quick):
     network, seen = fovea.create("cifar_resnet20", num_classes=3, in_channels=1, image_size=32, seed=2), []
-    network.register_forward_pre_hook(lambda module, given: seen.append((module.training, given[0].shape[-1])))
+
+    def note(module, given):
+        if type(given[0]) is torch.Tensor:  # the account of memory runs it without numbers
+            seen.append((module.training, given[0].shape[-1]))
+
+    network.register_forward_pre_hook(note)
     told = quick.but(epochs=3, smallest_size=16, precision="float32")
     fovea.train(network, arrays, told, out=tmp_path / "run", quiet=True)
     expected = [side_in(epoch, told, 32) for epoch in range(3) for _ in range(3)]
     assert [side for training, side in seen if training] == expected == [16] * 3 + [expected[3]] * 3 + [32] * 3
-    assert [side for training, side in seen if not training][2:] == [32] * 4  # after the sizes were tried
+    assert {side for training, side in seen[2:] if not training} == {32}  # after both sizes were tried
 
 
 @pytest.mark.usefixtures("no_pictures")

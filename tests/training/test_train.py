@@ -327,7 +327,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(
         patch.setattr(checkpoints, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             train(make_network(), arrays, quick, out=tmp_path / "run", quiet=True)
-    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "run.lock"]
+    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "progress.html", "run.lock"]
     train(make_network(), arrays, quick, out=tmp_path / "run", resume=True, quiet=True)
     assert read_files(tmp_path / "run/bundle") == read_files(uninterrupted.folder / "bundle")
 

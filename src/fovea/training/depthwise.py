@@ -7,7 +7,7 @@ weights. So here both are put in terms of what is quick. The numbers are those o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any, NamedTuple
@@ -43,13 +43,20 @@ def quick_depthwise(network: nn.Module) -> Iterator[None]:
     All else stays: outside of autocast, without gradients and on other devices they are as they were, and layers with a
     `forward` of their own instance are left alone. The network may be copied, shared and recomputed meanwhile.
     """
-    layers = [each for each in network.modules() if is_depthwise(each) and "forward" not in each.__dict__]
-    for layer in layers:
-        layer.forward = MethodType(_forward, layer)  # bound, so that a copy of the layer has its own
+    with replaced([each for each in network.modules() if is_depthwise(each)], _forward):
+        yield
+
+
+@contextmanager
+def replaced(layers: Iterable[nn.Module], forward: Callable[..., Any]) -> Iterator[None]:
+    """While the block lasts, another forward, which receives the layer first; not where an instance has its own."""
+    own = [each for each in layers if "forward" not in each.__dict__]
+    for layer in own:
+        layer.forward = MethodType(forward, layer)  # bound, so that a copy of the layer has its own
     try:
         yield
     finally:
-        for layer in layers:
+        for layer in own:
             del layer.forward
 
 
@@ -104,7 +111,7 @@ def _quick_convolution(
 
 
 class DepthwiseConvolution(torch.autograd.Function):
-    """A depthwise convolution of bf16 tensors; its gradients are forward convolutions and gradients of narrow kernels."""
+    """A depthwise convolution of bf16 tensors, with gradients by forward convolutions and those of narrow kernels."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -121,7 +128,7 @@ class DepthwiseConvolution(torch.autograd.Function):
         of_images, of_weight, of_bias = ctx.needs_input_grad[:3]
         return (
             gradient_of_images(gradient, weight, images.shape[2:], ctx.geometry) if of_images else None,
-            gradient_of_weight(gradient, images, weight.shape[2:], ctx.geometry) if of_weight else None,
+            gradient_of_weight(gradient, images, weight, ctx.geometry) if of_weight else None,
             gradient.sum(dim=(0, 2, 3)) if of_bias else None,
             None,
         )
@@ -147,20 +154,20 @@ def gradient_of_images(gradient: Tensor, weight: Tensor, size: torch.Size, geome
     return F.conv2d(gradient, weight.flip(2, 3), None, 1, border, dilation, len(weight))
 
 
-def gradient_of_weight(gradient: Tensor, images: Tensor, kernel: torch.Size, geometry: Geometry) -> Tensor:
+def gradient_of_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The gradient of wide kernels in parts of three columns, over images that are shifted as far.
 
     Args:
         gradient: Of the outputs.
         images: The inputs.
-        kernel: Height and width of the kernels.
+        weight: The kernels, of which only sizes and strides matter.
         geometry: Of the convolution.
     """
-    height, width = kernel
+    whole = torch.empty_like(weight)  # strides as well, which ranks expect of a gradient
+    height, width = weight.shape[2:]
     if width <= WIDTH:
-        return _narrow(gradient, images, (height, width), geometry)
+        return whole.copy_(_narrow(gradient, images, (height, width), geometry))
     stride, padding, dilation = geometry
-    whole = gradient.new_empty(gradient.shape[1], 1, height, width)
     used = stride[1] * (gradient.shape[3] - 1) + dilation[1] * (WIDTH - 1) + 1
     for start in (*range(0, width - WIDTH, WIDTH), width - WIDTH):
         before = padding[1] - start * dilation[1]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fovea.errors import ModelError, RunInUse, UsageError
-from fovea.files import RUN_FILE, machine_error, make_folder, read_json, write_durably, write_json
+from fovea.files import RUN_FILE, SEEDS_FILE, machine_error, make_folder, read_json, write_durably, write_json
 
 # Where the data lies, and what a run may be resumed with otherwise: the device is recorded, the others change nothing.
 FREE = ("source", "keeping", "workers", "device", "teacher")
@@ -75,7 +75,8 @@ def open_run(folder: Path, described: Mapping[str, Any], *, resume: bool) -> lis
     """
     if not resume:
         create(folder, described)
-        point_latest(folder)
+        if not (folder.parent / SEEDS_FILE).exists():  # one of several seeds is nobody's latest run
+            point_latest(folder)
         return []
     found = configuration(folder)
     for part in ("network", "data", "training", "teacher"):

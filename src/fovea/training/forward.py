@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fovea.errors import MachineError
 from fovea.layers.convnet import ConvNet
 from fovea.training.arithmetic import autocast
 from fovea.training.losses import Outputs
@@ -32,6 +33,22 @@ class Forward(nn.Module):
             if isinstance(self.network, ConvNet) and len(self.network.auxiliary):
                 return self.network.forward_with_auxiliary(images)
             return _outputs(self.network(images))
+
+
+def check_compiler(device: torch.device) -> None:
+    """Say before the first step that torch.compile has nothing to compile with.
+
+    Raises:
+        MachineError: there is no C++ compiler, which a CPU needs.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler() if device.type == "cpu" else None
+    except Exception as error:  # torch has types of its own for it, which move
+        raise MachineError(
+            "--compile needs a C++ compiler, and none was found; install g++ or clang, or leave --compile away"
+        ) from error
 
 
 def _outputs(made: Any) -> Outputs:

@@ -102,11 +102,15 @@ def diagnosed(forward: nn.Module, batch: Batch, loss: Loss, names: Sequence[str]
         return f"the loss is {value.item()}, of logits that are finite"
     forward.zero_grad()
     torch.autograd.backward(value)
-    spoilt = [n for n, p in forward.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+    gradients = {name: weight.grad for name, weight in forward.named_parameters() if weight.grad is not None}
+    spoilt = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+    overflows = not torch.isfinite(gradient_norm(list(gradients.values())))
     forward.zero_grad()
     if spoilt:
         return f"the gradient of {spoilt[-1].removeprefix('network.')} is not finite, that of the layers behind it is"
-    return "the gradient's norm overflows" if forward.training else "it cannot be repeated"
+    if overflows:
+        return "the gradient's norm overflows"
+    return "the same step, done again, is finite here (of several processes another one says more)"
 
 
 def _note(found: list[tuple[str, list[int]]], name: str, output: object) -> None:

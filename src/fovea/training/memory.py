@@ -18,6 +18,9 @@ from fovea.errors import FoveaError, MachineError
 from fovea.training.options import TrainingOptions
 
 SHARE = 0.8  # of what is free that a step may take: allocators keep some of what they have given back
+# What torch's own allocator says of it, and the C++ library; and oneDNN, which says no more and may mean other things.
+SURE = ("can't allocate memory", "bad_alloc", "bad allocation")
+UNSURE = ("could not create a primitive", "could not create a memory")
 COPIES = {"sgd": "sgd", "muon": "sgd", "rmsprop": "adam", "adam": "adam", "adamw": "adam"}  # one, or two, per weight
 
 
@@ -34,9 +37,19 @@ class Memory(NamedTuple):
     available: int
     largest: int | None
 
+    def fits(self, images: int) -> bool:
+        """Whether so many images are known to fit, computed at once."""
+        return self.largest is not None and self.largest >= images
+
 
 def memory_of(
-    network: nn.Module, image: tuple[int, int], images: int, options: TrainingOptions, device: torch.device
+    network: nn.Module,
+    image: tuple[int, int],
+    images: int,
+    options: TrainingOptions,
+    device: torch.device,
+    *,
+    free: int | None = None,
 ) -> Memory:
     """The account of a step.
 
@@ -46,9 +59,10 @@ def memory_of(
         images: Computed at once.
         options: Precision, optimiser, recomputing, averages.
         device: Where it runs.
+        free: Bytes that it may take; what is available now where None.
     """
-    free = available(device)
     found = _account(network, image, images, options)
+    free = available(device) if free is None else free  # after the account, which loads what it needs
     if found is None:
         return Memory(None, free, None)
     averages = found.weights if options.averaging.ema > 0 or options.averaging.swa_epochs > 0 else 0
@@ -58,7 +72,8 @@ def memory_of(
 def available(device: torch.device) -> int:
     """Bytes that this process may still take on a device; of the machine's memory its share among the ranks here."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by its allocator, for us
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     free = machine_memory()
     path = Path("/proc/meminfo")
     if path.is_file():
@@ -78,13 +93,29 @@ def parts_that_fit(images: int, largest: int) -> int | None:
 
 @contextmanager
 def explained_memory(
-    network: nn.Module, image: tuple[int, int], images: int, options: TrainingOptions, device: torch.device
+    network: nn.Module,
+    image: tuple[int, int],
+    images: int,
+    options: TrainingOptions,
+    device: torch.device,
+    *,
+    free: int | None = None,
 ) -> Iterator[None]:
     """Say, where memory runs out, how large a batch fits.
+
+    Args:
+        network: What is trained.
+        image: Channels and side of its images.
+        images: Computed at once.
+        options: Precision, optimiser, recomputing, averages.
+        device: Where it runs.
+        free: Bytes that a step may take; what is available at the beginning where None, for where memory has run out
+            the step that failed still holds it.
 
     Raises:
         MachineError: it ran out.
     """
+    free = available(device) if free is None else free
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -92,8 +123,10 @@ def explained_memory(
             raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        found = memory_of(network, image, images, options, device)
-        raise MachineError(f"out of memory in a step of {images:,} images{_advice(found)}") from error
+        found = memory_of(network, image, images, options, device, free=free)
+        if found.fits(images) and any(said in str(error) for said in UNSURE):
+            raise
+        raise MachineError(f"out of memory in a step of {images:,} images{_advice(found, images)}") from error
 
 
 def check_memory(found: Memory, images: int) -> None:
@@ -103,16 +136,18 @@ def check_memory(found: Memory, images: int) -> None:
         MachineError: a step takes more than there is.
     """
     if found.step is not None and found.step > found.available:
-        raise MachineError(f"a step of {images:,} images does not fit into memory{_advice(found)}")
+        raise MachineError(f"a step of {images:,} images does not fit into memory{_advice(found, images)}")
 
 
-def _advice(found: Memory) -> str:
+def _advice(found: Memory, images: int) -> str:
     if found.step is None or found.largest is None:
         return "; try --batch-size auto with fewer images at once: --accumulate 2, 4, …"
     needs = f": it takes {found.step / 1e9:.2f} GB, {found.available / 1e9:.2f} GB are free"
-    if found.largest < 1:
+    fit = found.largest if found.largest < images else images // 2  # it ran out although it should have fitted
+    if fit < 1:
         return f"{needs}, and not even one image fits; choose a smaller network or --image-size"
-    return f"{needs}; {found.largest:,} fit: choose -b {found.largest}, or --batch-size auto to compute it in parts"
+    whole = fit * int(os.environ.get("WORLD_SIZE", "1"))
+    return f"{needs}; {fit:,} fit: choose -b {whole}, or --batch-size auto to compute it in parts"
 
 
 def _account(
@@ -134,5 +169,4 @@ def _account(
 
 
 def _is_about_memory(error: BaseException) -> bool:
-    said = str(error)
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in said
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(said in str(error) for said in SURE + UNSURE)

@@ -24,7 +24,7 @@ from fovea.training.console import duration
 from fovea.training.distillation import Teacher, teacher_from
 from fovea.training.inputs import prepared, training_batches
 from fovea.training.losses import Loss, objective
-from fovea.training.memory import Memory, check_memory, memory_of
+from fovea.training.memory import Memory, available, check_memory, memory_of
 from fovea.training.options import TrainingOptions
 from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
@@ -187,7 +187,7 @@ def prepare(
     counts = torch.bincount(splits["train"].labels, minlength=len(data.classes))
     loss = objective(options.objective, label_counts=counts, teacher=teacher)
     network.to(fabric.device)
-    measured = None
+    measured, free = None, available(fabric.device)  # before the trial, of whose memory the process keeps the most
     if found is None:
         trial = Trial(
             network=network,
@@ -201,7 +201,7 @@ def prepare(
         with torch.random.fork_rng(devices=[]):
             options, measured = trial.settled(options, measure=measure)
     images = batches.batch_size // batches.ranks // options.update.accumulate
-    memory = memory_of(network, (spec.in_channels, spec.image_size), images, options, fabric.device)
+    memory = memory_of(network, (spec.in_channels, spec.image_size), images, options, fabric.device, free=free)
     check_memory(memory, images)
     plan = Plan(
         title=f"{name_of(network)} on {data.name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -12,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fovea.errors import FoveaError, MachineError, ModelError
-from fovea.files import BUNDLE_FOLDER, RUN_FILE
+from fovea.errors import FoveaError, MachineError, ModelError, UsageError
+from fovea.files import BUNDLE_FILE, BUNDLE_FOLDER, RUN_FILE, read_json
 from fovea.training import checkpoints
 
 STEPS, KILLS = 24, 3
@@ -59,7 +60,11 @@ def prove_resume(command: Sequence[str], *, steps: int = STEPS, kills: int = KIL
 
     Raises:
         FoveaError: the run does not end by itself; its own message is passed on.
+        MachineError: it ended before it could be killed.
+        UsageError: under torchrun, whose processes would each begin a proof.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--prove-resume starts its runs by itself; run it without torchrun")
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="fovea-proof-") as place:
         alone, killed = Path(place) / "alone", Path(place) / "killed"
@@ -109,8 +114,23 @@ def _saved(run: Path) -> int:
 
 
 def _difference(one: Path, other: Path) -> str:
-    """The first file of the bundle, or tensor of the last checkpoint, that is not the same in both."""
-    for path in sorted((one / BUNDLE_FOLDER).iterdir()):
-        if path.read_bytes() != (other / BUNDLE_FOLDER / path.name).read_bytes():
-            return f"{BUNDLE_FOLDER}/{path.name}"
-    return checkpoints.first_difference(one / checkpoints.LAST, other / checkpoints.LAST)
+    """The first tensor of the last checkpoint, field of the bundle, or file of it, that is not the same in both."""
+    tensor = checkpoints.first_difference(one / checkpoints.LAST, other / checkpoints.LAST)
+    if tensor:
+        return f"{tensor} in {checkpoints.LAST}"
+    said = [read_json(run / BUNDLE_FOLDER / BUNDLE_FILE) for run in (one, other)]
+    field = _first_field(said[0], said[1])
+    if field:
+        return f"{field} in {BUNDLE_FOLDER}/{BUNDLE_FILE}"
+    files = [{path.name: path.read_bytes() for path in (run / BUNDLE_FOLDER).iterdir()} for run in (one, other)]
+    odd = (name for name in sorted(files[0].keys() | files[1].keys()) if files[0].get(name) != files[1].get(name))
+    return next((f"{BUNDLE_FOLDER}/{name}" for name in odd), "")
+
+
+def _first_field(one: Any, other: Any, path: str = "") -> str:
+    """The dotted name of the first value that differs between two JSON objects, with both; nothing where none does."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted(one.keys() | other.keys())
+        inside = (_first_field(one.get(name), other.get(name), f"{path}.{name}".lstrip(".")) for name in names)
+        return next((found for found in inside if found), "")
+    return "" if one == other else f"{path} ({one!r} and {other!r})"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
+
+from fovea.errors import FoveaError, MachineError
+
+LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")  # what torch says of it
 
 
 class Ranks:
@@ -21,11 +27,12 @@ class Ranks:
     Attributes:
         rank, count: This process's share of the data, and how many there are.
         writes: Whether it is this process that writes the run folder.
+        place: Of this process among all, counted from 0.
     """
 
     def __init__(self, fabric: Fabric, *, together: bool = False) -> None:
         self.rank, self.count = (0, 1) if together else (fabric.global_rank, fabric.world_size)
-        self.writes = bool(fabric.is_global_zero)
+        self.writes, self.place = bool(fabric.is_global_zero), int(fabric.global_rank)
         self._group: Any = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
 
     def agreed(self, *wishes: bool) -> list[bool]:
@@ -44,3 +51,20 @@ class Ranks:
         parts = [torch.empty_like(own) for _ in range(self.count)]
         torch.distributed.all_gather(parts, own, group=self._group)
         return [part.tolist() for part in parts]
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say that another process of the run is gone, where only a connection is said to be.
+
+        Raises:
+            MachineError: it is.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, FoveaError) or not any(said in str(error) for said in LOST):
+                raise
+            raise MachineError(
+                f"another process of the run has ended: process {self.place} lost its connection; what was saved is "
+                "kept: go on with --resume"
+            ) from error

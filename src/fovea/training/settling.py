@@ -29,9 +29,10 @@ from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
 from fovea.training.schedules import fitted
 
-SMALL = 1e9  # multiply-adds of a step below which arithmetic is not what takes the time
-WORK = 3e10  # multiply-adds of a trial step, about
-IMAGES = 16  # of a trial step, where so many do not take longer than that
+SMALL = 1e8  # multiply-adds of a step below which arithmetic is not what takes the time: LeNet-5 on 240 images
+WORK = 3e10  # multiply-adds of a trial step at most
+IMAGES = 16  # of a trial step, and more where they are small: as many as LIGHT multiply-adds
+LIGHT = 5e9
 ROUNDS = 3
 GAIN = 1.1  # by which a reduced precision must be faster, to be chosen
 SAFETY = 0.95  # of the time budget is planned
@@ -209,7 +210,7 @@ class Trial:
         """Of a trial step: enough to be like the run's, few enough to be done at once."""
         if self.macs is None:
             return IMAGES
-        return max(2, int(min(WORK / self.macs, max(IMAGES, 5 * SMALL / self.macs))))
+        return max(2, int(min(WORK / self.macs, max(IMAGES, LIGHT / self.macs))))
 
     @property
     def _image(self) -> tuple[int, int]:

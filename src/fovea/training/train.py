@@ -31,7 +31,7 @@ from fovea.training.arithmetic import arranged
 from fovea.training.averaging import StochasticAverage, WeightAverage, average_of
 from fovea.training.checkpoints import Progress, State
 from fovea.training.console import Console
-from fovea.training.forward import Forward
+from fovea.training.forward import Forward, check_compiler
 from fovea.training.loop import Loop, Step
 from fovea.training.memory import explained_memory
 from fovea.training.options import TrainingOptions
@@ -171,7 +171,9 @@ def _adapt(made: Prepared, stack: ExitStack) -> None:
     spec = made.splits["train"].preprocessing
     images = made.batches.batch_size // made.ranks.count // told.update.accumulate
     image = (spec.in_channels, spec.image_size)
-    stack.enter_context(explained_memory(network, image, images, told, made.fabric.device))
+    stack.enter_context(made.ranks.explained())
+    free = made.plan.memory.available
+    stack.enter_context(explained_memory(network, image, images, told, made.fabric.device, free=free))
 
 
 def _step(made: Prepared) -> tuple[State, Step, Forward]:
@@ -189,6 +191,8 @@ def _step(made: Prepared) -> tuple[State, Step, Forward]:
         optimiser = optimisers.build(network, told.update)
         average = average_of(network, told.averaging, told.epochs)
         state = State(network, optimiser, average)
+    if told.execution.compile:
+        check_compiler(fabric.device)
     plain = Forward(halves or network, told.execution.precision, fabric.device)
     compiled: Any = torch.compile(plain, mode=_mode(fabric.device)) if told.execution.compile else plain
     step = Step(
