@@ -42,8 +42,8 @@ CASES = {
     "lenet5": Case(256, 32, 1, "bf16"),
     "cifar_resnet20": Case(128, 32, 3, "bf16"),
     "resnet18": Case(16, 224, 3, "bf16", "resnet18"),
-    "mobilenet_v2": Case(16, 224, 3, "bf16-depthwise32", "mobilenetv2_100"),
-    "efficientnet_b0": Case(16, 224, 3, "bf16-depthwise32", "efficientnet_b0"),
+    "mobilenet_v2": Case(16, 224, 3, "bf16-depthwise", "mobilenetv2_100"),
+    "efficientnet_b0": Case(16, 224, 3, "bf16-depthwise", "efficientnet_b0"),
 }
 
 
@@ -53,25 +53,32 @@ def our_step(name: str, case: Case) -> Callable[[], None]:
 
     keep_memory()
     import torch
+    from lightning.fabric import Fabric
 
     import fovea
-    from fovea.training.arithmetic import arranged, autocast
+    from fovea.data.batch import Batch
+    from fovea.training.arithmetic import arranged
+    from fovea.training.forward import Forward
+    from fovea.training.loop import Step
+    from fovea.training.losses import objective
+    from fovea.training.optimisers import build
+    from fovea.training.options import options
+    from fovea.training.ranks import Ranks
 
-    network = fovea.create(name, seed=0).train()
+    network, told = fovea.create(name, seed=0).train(), options(batch_size=case.batch, precision=case.precision)
     images, labels = _batch(case)
-    images = images.contiguous(memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, fused=True)
-    layout = ExitStack()  # which the step holds, so that it lasts as long
+    batch = Batch(images.contiguous(memory_format=torch.channels_last), labels)
+    layout, fabric = ExitStack(), Fabric(accelerator="cpu", devices=1)
     layout.enter_context(arranged(network, case.precision))
-
-    def step(_: ExitStack = layout) -> None:
-        with autocast(case.precision, torch.device("cpu")):
-            logits = network(images)
-        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    return step
+    step = Step(
+        fabric=fabric,
+        ranks=Ranks(fabric),
+        forward=fabric.setup_module(Forward(network, case.precision, fabric.device)),
+        loss=objective(told.objective, label_counts=torch.ones(10, dtype=torch.int64)),
+        optimiser=build(network, told.update),
+        options=told,
+    )
+    return lambda _layout=layout: step(batch, 0, 1e-3)  # holds the layout for as long as it lasts
 
 
 def eager_step(name: str, case: Case) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from fovea.training.arithmetic import arranged, autocast, candidates
 from fovea.training.depthwise import DepthwiseConvolution, Geometry, gradient_of_weight
 
 CPU = torch.device("cpu")
-REMEDY = "bf16-depthwise32"
+REMEDY = "bf16-depthwise"
 BF16 = 2.0**-8  # the relative step of bf16
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fovea.training.depthwise import is_depthwise, quick_depthwise, replaced
 
-Arithmetic = Literal["float32", "bf16", "bf16-depthwise32"]
+Arithmetic = Literal["float32", "bf16", "bf16-depthwise"]
 CPU_HAS_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # any of these, as torch names them
 FEW = 16  # channels, below which torch pools value by value: 1.7 times as long in bf16 as in float32
 
@@ -25,7 +25,7 @@ def candidates(network: nn.Module, device: torch.device) -> tuple[Arithmetic, ..
     if not _has_bf16(device):
         return ("float32",)
     if device.type == "cpu" and any(map(is_depthwise, network.modules())):
-        return ("float32", "bf16", "bf16-depthwise32")
+        return ("float32", "bf16", "bf16-depthwise")
     return ("float32", "bf16")
 
 
@@ -35,14 +35,14 @@ def arranged(network: nn.Module, precision: str) -> Iterator[None]:
 
     Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. In bf16 on a
     CPU, under `autocast`, max pooling of few channels compares in float32, which finds the same pixels sooner; and for
-    bf16-depthwise32 depthwise convolutions have a quick backward pass.
+    bf16-depthwise depthwise convolutions have a quick backward pass.
     """
     network.to(memory_format=torch.channels_last)
     with ExitStack() as remedies:
         if precision != "float32":
             pooling = [each for each in network.modules() if isinstance(each, nn.MaxPool2d) and not each.return_indices]
             remedies.enter_context(replaced(pooling, _pooled))
-        if precision == "bf16-depthwise32":
+        if precision == "bf16-depthwise":
             remedies.enter_context(quick_depthwise(network))
         yield
 

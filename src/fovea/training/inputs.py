@@ -15,7 +15,7 @@ from fovea.data.loader import TrainingBatches
 from fovea.data.preparing import Wanted, components, geometry, prepare
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Data
-from fovea.errors import ModelError, ShapeError
+from fovea.errors import ModelError, ShapeError, require
 from fovea.training.options import TrainingOptions
 from fovea.training.ranks import Ranks
 
@@ -67,7 +67,14 @@ def training_batches(
 
     Raises:
         DataError: fewer images than a batch, or a batch that the ranks cannot share.
+        UsageError: a share that cannot be cut into equal parts.
     """
+    parts, shares = options.update.accumulate, ranks.count
+    if parts > 0 and shares > 1:
+        whole = options.batch_size % (parts * shares) == 0
+        require(
+            "accumulate", parts, whole, f"such that batch_size (={options.batch_size}) is a multiple of it and ranks"
+        )
     singly = train_split.packed is None or one_by_one(options.augmentation)
     return TrainingBatches(
         fitted=train_split if singly else train_split.on(device),

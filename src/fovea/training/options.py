@@ -19,7 +19,7 @@ Schedule = Literal["cosine", "steps", "plateau", "polynomial", "exponential", "o
 Loss = Literal["cross_entropy", "bce", "focal", "map"]
 ClassWeights = Literal["equal", "balanced"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bf16", "bf16-depthwise32"]
+Precision = Literal["auto", "float32", "bf16", "bf16-depthwise"]
 
 INFINITE = float("inf")
 
@@ -131,7 +131,7 @@ class Execution:
     device: Device = "auto"
     """Where the network runs."""
     precision: Precision = "auto"
-    """float32; bf16, where convolutions and products run in bfloat16; bf16-depthwise32, with the backward pass of
+    """float32; bf16, where convolutions and products run in bfloat16; bf16-depthwise, with the backward pass of
     depthwise convolutions in float32; auto tries them for a moment, and takes and records the fastest."""
     compile: bool = False
     """Compile the network first (torch.compile); on a GPU with CUDA graphs."""
