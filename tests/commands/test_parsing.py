@@ -9,7 +9,7 @@ import pytest
 
 from fovea.commands.parsing import parse
 from fovea.commands.predict import Predict
-from fovea.commands.train import Train, _with_defaults, network_and_data
+from fovea.commands.train import Train, _parts_for_auto, _with_defaults, network_and_data
 from fovea.errors import ModelError, UsageError
 from fovea.training.recipes import recipe
 
@@ -62,13 +62,7 @@ def test_the_recipe_that_fits_is_where_options_start():
 
 def test_flags_change_the_recipe_and_nothing_else():
     asked = _with_defaults(["--recipe", "mnist", "--lr", "0.5", "-b", "7", "-j=2", "--shift", "9", "--seed", "3"])
-    changed = {"lr": 0.5, "batch_size": 7, "workers": 2, "seed": 3}
-    assert {name: getattr(asked.training, name) for name in changed} == changed
-    assert asked.training.augmentation.shift == 9
-    assert (asked.training.epochs, asked.training.weight_decay) == (
-        recipe("mnist").epochs,
-        recipe("mnist").weight_decay,
-    )
+    assert asked.training == recipe("mnist").but(lr=0.5, batch_size=7, workers=2, seed=3, shift=9)
     assert (asked.net, asked.data) == ("lenet5", "digits")
 
 
@@ -76,8 +70,16 @@ def test_a_configuration_is_where_options_start_and_flags_win(config):
     asked = _with_defaults(["--config", str(config), "--epochs", "9"])
     assert (asked.net, asked.data, asked.image_size, asked.in_channels) == ("lenet5_book", "digits", 28, 1)
     assert (asked.source.split, asked.source.split_seed) == ("0.5/0.5/0", 7)
-    assert (asked.training.epochs, asked.training.lr, asked.training.mean) == (9, 0.125, (0.5,))
-    assert asked.training.augmentation.shift == 2
+    told = asked.training.flat()
+    assert [told[name] for name in ("epochs", "lr", "mean", "shift")] == [9, 0.125, (0.5,), 2]
+
+
+@pytest.mark.parametrize("form", [["--batch-size", "auto"], ["-b", "auto"], ["--batch-size=auto"], ["-b=auto"]])
+def test_batch_size_auto_keeps_the_batch_and_leaves_its_parts_open(form):
+    asked = _with_defaults(_parts_for_auto(["lenet5", "mnist", *form, "--lr", "0.5"]))
+    assert asked.training == recipe("mnist").but(accumulate=0, lr=0.5)
+    assert _parts_for_auto([]) == []
+    assert _parts_for_auto(["--out", "-b auto"]) == ["--out", "-b auto"]
 
 
 def test_one_word_beside_a_configuration_changes_one_half(config):

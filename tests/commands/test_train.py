@@ -215,7 +215,7 @@ def test_a_file_size_limit_is_5_before_the_first_step_and_leaves_nothing_half(sh
     done = shell(f"ulimit -f 100; $FOVEA train {' '.join(quick)} --out run")
     assert done.returncode == 5, done.stderr
     assert b"run/last.safetensors: cannot be written (File too large)" in done.stderr
-    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "run.lock"]
+    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "progress.html", "run.lock"]
 
 
 def test_options_of_the_network_are_taken_recorded_and_kept_by_a_repeat(fovea, photos):

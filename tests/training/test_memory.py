@@ -142,14 +142,18 @@ OUT = [
 ]
 
 
+def known(network, images, free):
+    return memory_of(network, IMAGE, images, options(device="cpu"), CPU, free=free)
+
+
 @pytest.mark.parametrize("error", OUT, ids=["python", "torch", "c++", "cuda"])
 def test_memory_that_runs_out_is_a_machine_error_with_a_batch_that_fits(error, network):
-    told = options(device="cpu")
+    found = known(network, 50_000, 20_000_000)
     with (
         pytest.raises(
             MachineError, match=r"out of memory in a step of 50,000 images: it takes .*choose -b \d+"
         ) as stopped,
-        explained_memory(network, IMAGE, 50_000, told, CPU, free=20_000_000),
+        explained_memory(found, 50_000, CPU),
     ):
         raise error
     assert stopped.value.exit_code == 5
@@ -157,48 +161,32 @@ def test_memory_that_runs_out_is_a_machine_error_with_a_batch_that_fits(error, n
 
 
 def test_where_it_ran_out_though_it_should_have_fitted_half_is_advised(network):
-    with (
-        pytest.raises(MachineError, match=r"32 fit: choose -b 32"),
-        explained_memory(network, IMAGE, 64, options(device="cpu"), CPU, free=10 * GIGABYTE),
-    ):
+    found = known(network, 64, 10 * GIGABYTE)
+    with pytest.raises(MachineError, match=r"32 fit: choose -b 32"), explained_memory(found, 64, CPU):
         raise MemoryError
 
 
 def test_of_a_network_that_wants_numbers_parts_are_advised():
-    with (
-        pytest.raises(MachineError, match=r"a step of 64 images; try --batch-size auto .* --accumulate 2, 4"),
-        explained_memory(Unknowable(), IMAGE, 64, options(device="cpu"), CPU),
-    ):
+    found = known(Unknowable(), 64, GIGABYTE)
+    said = r"a step of 64 images; try --batch-size auto .* --accumulate 2, 4"
+    with pytest.raises(MachineError, match=said), explained_memory(found, 64, CPU):
         raise MemoryError
 
 
 def test_onednn_that_cannot_say_why_is_believed_only_where_memory_is_short(network):
     """It says "could not create a primitive" where memory runs out, and where an operation is impossible."""
-    told = options(device="cpu")
     error = RuntimeError("could not create a primitive")
-    with pytest.raises(MachineError), explained_memory(network, IMAGE, 50_000, told, CPU, free=20_000_000):
+    with pytest.raises(MachineError), explained_memory(known(network, 50_000, 20_000_000), 50_000, CPU):
         raise error
-    with (
-        pytest.raises(RuntimeError, match="^could not create a primitive$"),
-        explained_memory(network, IMAGE, 64, told, CPU, free=10 * GIGABYTE),
-    ):
+    plenty = known(network, 64, 10 * GIGABYTE)
+    with pytest.raises(RuntimeError, match=r"^could not create a primitive$"), explained_memory(plenty, 64, CPU):
         raise error
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("shapes do not match"), NumbersError("NaN"), MachineError("disk"), ValueError("x")]
 )
-def test_other_errors_pass_as_they_are(error, network):
-    with pytest.raises(type(error)) as passed, explained_memory(network, IMAGE, 4, options(device="cpu"), CPU):
+def test_other_errors_pass_as_they_are(error):
+    with pytest.raises(type(error)) as passed, explained_memory(PLENTY, 4, CPU):
         raise error
     assert passed.value is error
-
-
-def test_what_is_free_is_asked_before_the_step_not_when_it_failed(network, monkeypatch):
-    asked = iter([20_000_000, 1000])
-    monkeypatch.setattr(memory, "available", lambda _: next(asked))
-    with (
-        pytest.raises(MachineError, match=r"0\.02 GB are free"),
-        explained_memory(network, IMAGE, 50_000, options(device="cpu"), CPU),
-    ):
-        raise MemoryError

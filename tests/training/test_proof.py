@@ -1,6 +1,6 @@
 """The proof that resuming works: it finds what differs, and does not pass where nothing was killed.
 
-Most tests prove a stand-in that trains nothing: a few lines that write checkpoints as a run does, with a fault built in.
+Most tests prove a stand-in that trains nothing: a few lines that write checkpoints as a run does, with faults built in.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def put(path, content):
     os.replace(path.with_suffix(".part"), path)
 
 def save(step, weight, momentum):
+    weight, momentum = struct.unpack("<2f", struct.pack("<2f", weight, momentum))  # what goes on is what was written
     tensors = {"network.weight": weight, "optimiser.0.momentum_buffer": momentum}
     rows = [{"seconds": pause * steps}] if step == steps else []
     said = json.dumps({"step": step, "history": rows, "best": None, "running": [], "changes": []})
@@ -66,9 +67,10 @@ while step < steps:
     step, weight, momentum = save(step + 1, weight, momentum)
 bundle = run / "bundle"
 bundle.mkdir(exist_ok=True)
-(bundle / "weights").write_text(repr(weight))
+(bundle / "weights").write_text(repr(weight) + "!" * (fault == "weights" and resumed))
 if not (fault == "missing" and resumed):
-    (bundle / "bundle.json").write_text("resumed" if fault == "bundle" and resumed else "{}")
+    top1 = 0.25 if fault == "bundle" and resumed else 0.5
+    (bundle / "bundle.json").write_text(json.dumps({"metrics": {"top1": top1}}))
 if fault == "more" and resumed:
     (bundle / "more").write_text("")
 time.sleep(5 * pause)
@@ -95,15 +97,16 @@ def test_a_run_that_resumes_well_is_proven_and_the_kills_lie_where_they_were_dra
     assert verdict.steps == 12
     assert len(verdict.killed_after) == 4
     assert all(earlier <= later for earlier, later in itertools.pairwise(verdict.killed_after))
-    assert 0 <= verdict.killed_after[0]
+    assert verdict.killed_after[0] >= 0
     assert verdict.killed_after[-1] <= 12
 
 
 @pytest.mark.parametrize(
     ("fault", "difference"),
     [
-        ("momentum", "optimiser.0.momentum_buffer"),
-        ("bundle", "bundle/bundle.json"),
+        ("momentum", "optimiser.0.momentum_buffer in last.safetensors"),
+        ("bundle", "metrics.top1 (0.5 and 0.25) in bundle/bundle.json"),
+        ("weights", "bundle/weights"),
         ("missing", "bundle/bundle.json"),
         ("more", "bundle/more"),
     ],

@@ -70,7 +70,9 @@ def test_the_networks_own_forward_returns_afterwards():
 def test_a_run_that_recomputes_ends_in_the_same_weights(tmp_path, arrays, quick):
     def trained(where, **changes):
         network = fovea.create("cifar_resnet20", num_classes=3, in_channels=1, image_size=16, seed=2)
-        fovea.train(network, arrays, quick.but(epochs=1, **changes), out=tmp_path / where, quiet=True)
+        fovea.train(
+            network, arrays, quick.but(epochs=1, precision="float32", **changes), out=tmp_path / where, quiet=True
+        )
         return (tmp_path / where / "bundle/weights.safetensors").read_bytes()
 
     assert trained("plain") == trained("again", recompute=True)

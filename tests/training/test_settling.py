@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import fovea
 from fovea.errors import MachineError
@@ -106,8 +107,9 @@ def test_where_not_one_image_fits_it_is_said(arrays, quick, network, monkeypatch
 
 
 def test_a_step_that_cannot_fit_is_refused_before_anything_is_written(tmp_path, arrays, quick, network, monkeypatch):
+    taken = memory.memory_of(network, (1, 16), 18, quick.but(precision="float32"), torch.device("cpu")).step
     for module in (memory, planning):
-        monkeypatch.setattr(module, "available", lambda _: 100_000)
+        monkeypatch.setattr(module, "available", lambda _: taken - 1)
     with pytest.raises(MachineError, match=r"18 images does not fit .* fit: choose -b \d+, or --batch-size auto"):
         fovea.train(network, arrays, quick, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fovea.data.sets import Data
 
 NETWORK, DATA = "lenet5", "digits"
+BATCH_SIZE = ("-b", "--batch-size")
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,16 @@ def _prove(asked: Train, arguments: list[str]) -> int:
 
 def _parts_for_auto(arguments: list[str]) -> list[str]:
     """--batch-size auto keeps the recipe's batch and lets its parts be found: --accumulate 0."""
-    joined = "\0".join(arguments)
-    for form in ("--batch-size\0auto", "-b\0auto", "--batch-size=auto", "-b=auto"):
-        joined = joined.replace(form, "--accumulate\0" + "0")
-    return joined.split("\0") if arguments else []
+    found: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument == "auto" and found and found[-1] in BATCH_SIZE:
+            found[-1:] = ["--accumulate", "0"]
+        elif name in BATCH_SIZE and equals and value == "auto":
+            found += ["--accumulate", "0"]
+        else:
+            found.append(argument)
+    return found
 
 
 def _with_defaults(arguments: list[str]) -> Train:

@@ -92,40 +92,26 @@ def parts_that_fit(images: int, largest: int) -> int | None:
 
 
 @contextmanager
-def explained_memory(
-    network: nn.Module,
-    image: tuple[int, int],
-    images: int,
-    options: TrainingOptions,
-    device: torch.device,
-    *,
-    free: int | None = None,
-) -> Iterator[None]:
+def explained_memory(found: Memory, images: int, device: torch.device) -> Iterator[None]:
     """Say, where memory runs out, how large a batch fits.
 
     Args:
-        network: What is trained.
-        image: Channels and side of its images.
+        found: The account, made beforehand: where memory has run out, the step that failed still holds it.
         images: Computed at once.
-        options: Precision, optimiser, recomputing, averages.
         device: Where it runs.
-        free: Bytes that a step may take; what is available at the beginning where None, for where memory has run out
-            the step that failed still holds it.
 
     Raises:
         MachineError: it ran out.
     """
-    free = available(device) if free is None else free
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, FoveaError) or not _is_about_memory(error):
             raise
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        found = memory_of(network, image, images, options, device, free=free)
         if found.fits(images) and any(said in str(error) for said in UNSURE):
             raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
         raise MachineError(f"out of memory in a step of {images:,} images{_advice(found, images)}") from error
 
 

@@ -118,11 +118,12 @@ def _difference(one: Path, other: Path) -> str:
     tensor = checkpoints.first_difference(one / checkpoints.LAST, other / checkpoints.LAST)
     if tensor:
         return f"{tensor} in {checkpoints.LAST}"
-    said = [read_json(run / BUNDLE_FOLDER / BUNDLE_FILE) for run in (one, other)]
-    field = _first_field(said[0], said[1])
-    if field:
-        return f"{field} in {BUNDLE_FOLDER}/{BUNDLE_FILE}"
     files = [{path.name: path.read_bytes() for path in (run / BUNDLE_FOLDER).iterdir()} for run in (one, other)]
+    if all(BUNDLE_FILE in each for each in files):
+        said = [read_json(run / BUNDLE_FOLDER / BUNDLE_FILE) for run in (one, other)]
+        field = _first_field(said[0], said[1])
+        if field:
+            return f"{field} in {BUNDLE_FOLDER}/{BUNDLE_FILE}"
     odd = (name for name in sorted(files[0].keys() | files[1].keys()) if files[0].get(name) != files[1].get(name))
     return next((f"{BUNDLE_FOLDER}/{name}" for name in odd), "")
 

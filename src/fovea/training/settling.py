@@ -23,7 +23,7 @@ from fovea.training.arithmetic import arranged, candidates
 from fovea.training.forward import Forward
 from fovea.training.loop import Step
 from fovea.training.losses import Loss
-from fovea.training.memory import explained_memory, memory_of, parts_that_fit
+from fovea.training.memory import check_memory, explained_memory, memory_of, parts_that_fit
 from fovea.training.options import TrainingOptions
 from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
@@ -131,7 +131,9 @@ class Trial:
         part = self._part(options)
         images = min(part, self._images())
         batch = next(self.batches.epoch(0)).between(0, images)
-        with explained_memory(self.network, self._image, images, options, self.fabric.device):
+        account = memory_of(self.network, self._image, part, options, self.fabric.device)
+        check_memory(account, part)  # before the trial, which might be ended for it by the system
+        with explained_memory(account, images, self.fabric.device):
             found = self._timed(options, names, batch)
         scale, judged = part / images * options.update.accumulate, self.validation / self.batches.ranks / images
         return Measured(

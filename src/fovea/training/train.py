@@ -168,12 +168,9 @@ def _adapt(made: Prepared, stack: ExitStack) -> None:
         stack.enter_context(recomputing(network))
     if told.execution.sync_batch_norm and made.ranks.count > 1:
         stack.enter_context(shared_statistics(network))
-    spec = made.splits["train"].preprocessing
     images = made.batches.batch_size // made.ranks.count // told.update.accumulate
-    image = (spec.in_channels, spec.image_size)
     stack.enter_context(made.ranks.explained())
-    free = made.plan.memory.available
-    stack.enter_context(explained_memory(network, image, images, told, made.fabric.device, free=free))
+    stack.enter_context(explained_memory(made.plan.memory, images, made.fabric.device))
 
 
 def _step(made: Prepared) -> tuple[State, Step, Forward]:
