@@ -94,6 +94,7 @@ def main() -> None:
         loop = Loop(
             step=Step(
                 fabric=fabric,
+                ranks=Ranks(fabric),
                 forward=fabric.setup_module(plain),
                 loss=objective(told.objective, label_counts=torch.ones(10, dtype=torch.int64)),
                 optimiser=optimiser,
@@ -105,7 +106,6 @@ def main() -> None:
             validate=bare_round_in_place_of_validation,
             options=told,
             run=Path(folder),
-            ranks=Ranks(fabric),
             console=Console(quiet=True),
             stop=StopFlag(),
         )
