@@ -103,8 +103,16 @@ def test_lists_are_arrays() -> None:
         (PIXELS[:0], LABELS[:0], "labels (0 of type int64) must be class indices from 0, at least one"),
         (PIXELS[0], LABELS, "images of shape (6, 6) must be (N, H, W), (N, H, W, C) or a tensor (N, C, H, W)"),
         (PIXELS.astype(int), LABELS, "images of type int64 must be uint8 (0 to 255) or floating point"),
-        (np.full((40, 6, 6), np.nan), LABELS, "images hold NaN or infinity; mend them first"),
-        (np.full((40, 6, 6), 1e300), LABELS, "images hold NaN or infinity; mend them first"),
+        (
+            np.full((40, 6, 6), np.nan),
+            LABELS,
+            "images hold NaN or infinity at 0, 1, 2, 3, 4 and 35 more; mend them first",
+        ),
+        (
+            np.full((40, 6, 6), 1e300),
+            LABELS,
+            "images hold NaN or infinity at 0, 1, 2, 3, 4 and 35 more; mend them first",
+        ),
         (PIXELS, LABELS * 0, "images: there is one class (0) only; a classifier needs at least two"),
         (PIXELS, LABELS * 2, "images: no training image for 1, 3, 5; add images or remove the class"),
         (

@@ -12,6 +12,7 @@ from fovea.data.sets import ArrayImages
 from fovea.errors import DataError
 
 LARGEST_DATASET = 4 << 30  # bytes of pixels read into memory from somebody else's Dataset
+NAMED = 5  # places that a message names
 
 
 def images_of_arrays(images: Any, labels: Any) -> tuple[ArrayImages, NDArray[np.int64]]:
@@ -26,7 +27,9 @@ def images_of_arrays(images: Any, labels: Any) -> tuple[ArrayImages, NDArray[np.
     if len(indices) == 0 or not np.issubdtype(indices.dtype, np.integer) or indices.min() < 0:
         raise DataError(f"labels ({len(indices)} of type {indices.dtype}) must be class indices from 0, at least one")
     if not np.isfinite(array).all():
-        raise DataError("images hold NaN or infinity; mend them first")
+        bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1)).tolist()
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise DataError(f"images hold NaN or infinity at {', '.join(map(str, bad[:NAMED]))}{more}; mend them first")
     return ArrayImages(array, "images"), indices.astype(np.int64)
 
 

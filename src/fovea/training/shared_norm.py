@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -48,8 +48,26 @@ def _forward(norm: _BatchNorm, alone: Callable[[Tensor], Tensor], maps: Tensor) 
 
 def _over_ranks(means: Tensor) -> Tensor:
     """The mean over all ranks, through which gradients flow back to all of them."""
-    total: Tensor = all_reduce(means)  # type: ignore[no-untyped-call]
+    total: Tensor = _Total.apply(means)
     return total / torch.distributed.get_world_size()
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all ranks; each rank's part has touched every rank's loss, so gradients are summed as well."""
+
+    @staticmethod
+    def forward(_: Any, part: Tensor) -> Tensor:
+        """The sum."""
+        total = part.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        """The sum of what all ranks say."""
+        total = gradient.clone()
+        torch.distributed.all_reduce(total)
+        return total
 
 
 @torch.no_grad()
