@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from fovea.cost.memory import Optimiser, TrainingMemory, machine_memory, training_memory
+from fovea.cost.memory import STATE, Optimiser, TrainingMemory, machine_memory, training_memory
 from fovea.cost.step import Setting
 from fovea.errors import FoveaError, MachineError
 from fovea.training.options import TrainingOptions
@@ -21,7 +21,8 @@ SHARE = 0.8  # of what is free that a step may take: allocators keep some of wha
 # What torch's own allocator says of it, and the C++ library; and oneDNN, which says no more and may mean other things.
 SURE = ("can't allocate memory", "bad_alloc", "bad allocation")
 UNSURE = ("could not create a primitive", "could not create a memory")
-COPIES = {"sgd": "sgd", "muon": "sgd", "rmsprop": "adam", "adam": "adam", "adamw": "adam"}  # one, or two, per weight
+# Which of the two optimisers that the account knows keeps as much for each weight.
+LIKE: dict[str, Optimiser] = {"sgd": "sgd", "muon": "sgd", "rmsprop": "adam", "adam": "adam", "adamw": "adam"}
 
 
 class Memory(NamedTuple):
@@ -86,6 +87,11 @@ def available(device: torch.device) -> int:
     return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def copies_of(options: TrainingOptions) -> int:
+    """How many copies of the weights the optimiser keeps."""
+    return STATE[LIKE[options.update.optimiser]][0]
+
+
 def parts_that_fit(images: int, largest: int) -> int | None:
     """The fewest equal parts of a batch of which each fits; None where not even one image does."""
     return next((parts for parts in range(1, images + 1) if images % parts == 0 and images // parts <= largest), None)
@@ -139,7 +145,6 @@ def _advice(found: Memory, images: int) -> str:
 def _account(
     network: nn.Module, image: tuple[int, int], images: int, options: TrainingOptions
 ) -> TrainingMemory | None:
-    kind: Optimiser = "adam" if COPIES[options.update.optimiser] == "adam" else "sgd"
     setting = Setting(
         in_channels=image[0],
         image_size=image[1],
@@ -149,7 +154,7 @@ def _account(
         checkpointing=options.execution.recompute,
     )
     try:
-        return training_memory(network, setting, (kind,))[0]
+        return training_memory(network, setting, (LIKE[options.update.optimiser],))[0]
     except FoveaError:
         return None
 

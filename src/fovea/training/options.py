@@ -131,8 +131,8 @@ class Execution:
     device: Device = "auto"
     """Where the network runs."""
     precision: Precision = "auto"
-    """float32; bf16, where convolutions and products run in bfloat16; bf16-depthwise, with the backward pass of
-    depthwise convolutions in float32; auto tries them for a moment, and takes and records the fastest."""
+    """float32; bf16, where convolutions and products run in bfloat16; bf16-depthwise, with a backward pass of depthwise
+    convolutions that a CPU runs fast; auto tries them for a moment, and takes and records the fastest."""
     compile: bool = False
     """Compile the network first (torch.compile); on a GPU with CUDA graphs."""
     recompute: bool = False

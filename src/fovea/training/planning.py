@@ -24,14 +24,13 @@ from fovea.training.console import duration
 from fovea.training.distillation import Teacher, teacher_from
 from fovea.training.inputs import prepared, training_batches
 from fovea.training.losses import Loss, objective
-from fovea.training.memory import Memory, available, check_memory, memory_of
+from fovea.training.memory import Memory, available, check_memory, copies_of, memory_of
 from fovea.training.options import TrainingOptions
 from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
 from fovea.training.settling import Measured, Trial
 from fovea.training.towers.running import check_apart
 
-COPIES = {"sgd": 1, "muon": 1, "rmsprop": 2, "adam": 2, "adamw": 2}  # of the weights, that an optimiser keeps
 CHECKPOINTS = 3  # the last, the best, and the one being written
 
 
@@ -273,7 +272,7 @@ def _disk(network: nn.Module, options: TrainingOptions, run: Path) -> tuple[int,
     """
     weights = sum(tensor.numel() * tensor.itemsize for tensor in network.state_dict().values())
     averages = 1 if options.averaging.ema > 0 or options.averaging.swa_epochs > 0 else 0
-    needed = weights * (1 + CHECKPOINTS * (1 + averages + COPIES[options.update.optimiser]))
+    needed = weights * (1 + CHECKPOINTS * (1 + averages + copies_of(options)))
     place = next(path for path in (run, *run.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if needed > free:
