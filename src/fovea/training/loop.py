@@ -84,7 +84,7 @@ class Step:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        torch.manual_seed(step_key(self.options.seed, number, self.ranks.rank))
+        seed_step(self.options.seed, number, self.ranks.rank, self.fabric.device)
         loss = self._gradients(batch)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = self.towers.gradient_norm() if self.towers else gradient_norm(gradients)
@@ -232,7 +232,7 @@ class Loop:
         epoch, place = divmod(bad, len(self.batches))
         batch = next(self.batches.epoch(epoch, start=place))
         side = side_in(epoch, self.options, self.batches.fitted.preprocessing.image_size)
-        torch.manual_seed(step_key(self.options.seed, bad, self.step.ranks.rank))
+        seed_step(self.options.seed, bad, self.step.ranks.rank, self.step.fabric.device)
         names = [self.batches.fitted.images.name(int(index)) for index in self.batches.share(epoch, place)]
         where = diagnosed(self.plain, resized(self.step.fabric.to_device(batch), side), self.step.loss, names)
         kept = self.run / checkpoints.LAST
@@ -296,9 +296,13 @@ class Loop:
         )
 
 
-def step_key(seed: int, step: int, rank: int) -> int:
-    """What torch's generator starts a step from: dropout and its kin are functions of it."""
-    return randomness.key(seed, "step", step, rank)
+def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Set torch's generators to where a step starts from: dropout and its kin are functions of (seed, step, rank)."""
+    key = randomness.key(seed, "step", step, rank)
+    if device.type == "cpu":  # torch.manual_seed would note a traceback for a GPU that nobody uses: half a millisecond
+        torch.default_generator.manual_seed(key)
+    else:
+        torch.manual_seed(key)
 
 
 def _rank(row: dict[str, Any]) -> tuple[float, float]:
