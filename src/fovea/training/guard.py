@@ -31,8 +31,7 @@ class Guard:
 
     def check(self, loss: Tensor, norm: Tensor) -> None:
         """Raise the flag where this step's loss or gradient is not finite; optimisers know it as `found_inf`."""
-        spoilt = torch.isfinite(loss.detach() + norm).logical_not_()
-        torch.maximum(self.raised, spoilt.to(self.raised.dtype), out=self.raised)
+        self.raised.logical_or_((loss.detach() + norm) * 0)  # of NaN and infinity, times 0 is NaN, and NaN is true
 
     def post(self, step: int) -> None:
         """Start the flag's way to where `seen` can read it, after so many steps."""

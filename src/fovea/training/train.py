@@ -191,11 +191,13 @@ def _step(made: Prepared) -> tuple[State, Step, Forward]:
     if told.execution.compile:
         check_compiler(fabric.device)
     plain = Forward(halves or network, told.execution.precision, fabric.device)
-    compiled: Any = torch.compile(plain, mode=_mode(fabric.device)) if told.execution.compile else plain
+    forward: Any = torch.compile(plain, mode=_mode(fabric.device)) if told.execution.compile else plain
+    if made.ranks.count > 1 and halves is None:  # Fabric's wrapper is what shares gradients, and costs a tenth of a ms
+        forward = fabric.setup_module(forward)
     step = Step(
         fabric=fabric,
         ranks=made.ranks,
-        forward=plain if halves else fabric.setup_module(compiled),
+        forward=forward,
         loss=made.loss,
         optimiser=optimiser,
         options=told,
