@@ -5,10 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from fovea.errors import ShapeError
-from fovea.evaluation.metrics import confusion, negative_log_likelihood, predicted, top_k_accuracy, wilson_interval
+from fovea.evaluation.metrics import (
+    balanced_accuracy,
+    by_class,
+    confusion,
+    most_confused,
+    negative_log_likelihood,
+    predicted,
+    top_k_accuracy,
+    wilson_interval,
+)
 from fovea.evaluation.scores import score
 
 CASES = [(200, 10, 0), (57, 3, 1), (1, 4, 2), (500, 100, 3)]
@@ -103,3 +120,40 @@ def test_scores_hold_every_number_and_print_them():
 def test_a_class_without_images_has_no_recall():
     scores = score(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), split="test", classes=("a", "b"))
     assert scores.recall == {"a": 1.0, "b": None}
+
+
+def test_by_class_is_scikit_learns():
+    logits, labels = drawn(500, 6, 4)
+    logits[torch.arange(500), labels] += 3
+    found, guessed = by_class(logits, labels), logits.argmax(1)
+    for figure, theirs in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        expected = theirs(labels.numpy(), guessed.numpy(), average=None)
+        assert [getattr(each, figure) for each in found] == pytest.approx(expected)
+    assert sum(each.images for each in found) == 500
+
+
+def test_the_area_is_how_often_a_pair_is_in_order():
+    logits, labels = drawn(60, 3, 5)
+    chances = torch.softmax(logits, 1)[:, 1].numpy()
+    own, others = chances[labels.numpy() == 1], chances[labels.numpy() != 1]
+    assert by_class(logits, labels)[1].roc_auc == pytest.approx((own[:, None] > others).mean())
+
+
+def test_a_class_without_images_has_no_figures():
+    found = by_class(torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 1]))
+    assert (found[0].precision, found[0].recall, found[0].roc_auc, found[2].images) == (1.0, 1.0, 1.0, 0)
+    assert all(np.isnan(each) for each in (found[2].precision, found[2].recall, found[2].roc_auc))
+
+
+def test_balanced_accuracy_is_scikit_learns_and_passes_over_empty_classes():
+    logits, labels = drawn(200, 4, 6)
+    expected = balanced_accuracy_score(labels.numpy(), logits.argmax(1).numpy())
+    assert balanced_accuracy(confusion(logits, labels)) == pytest.approx(expected)
+    assert balanced_accuracy(np.array([[3, 1, 0], [0, 0, 0], [0, 2, 2]])) == pytest.approx(0.625)
+
+
+def test_the_pairs_mistaken_most_often():
+    confused = np.array([[9, 2, 0], [5, 1, 0], [0, 2, 7]])
+    assert most_confused(confused) == [(1, 0, 5), (0, 1, 2), (2, 1, 2)]
+    assert most_confused(confused, count=1) == [(1, 0, 5)]
+    assert most_confused(np.eye(3, dtype=np.int64)) == []

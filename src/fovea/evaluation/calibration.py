@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from fovea.errors import ShapeError
@@ -87,6 +86,8 @@ def fitted_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) 
 
     Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599, section 4.2.
     """
+    from scipy.optimize import minimize_scalar  # slow to load
+
     _check(logits, labels)
     if bool((predicted(logits) == labels).all()):
         return 1.0

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from fovea import randomness
 from fovea.errors import ShapeError, require
@@ -76,6 +75,8 @@ def compare(
     1998, "Approximate statistical tests for comparing supervised classification learning algorithms"; Efron and
     Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
     """
+    from scipy.stats import binomtest  # slow to load
+
     if len(first) != len(second) or len(first) == 0:
         raise ShapeError(
             f"two models are compared on the same images, at least one; these saw {len(first):,} and {len(second):,}"
