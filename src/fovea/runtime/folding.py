@@ -28,7 +28,7 @@ def folded(network: nn.Module, example: Tensor) -> Iterator[int]:
 
     Args:
         network: In evaluation mode; where it is in training mode nothing is folded.
-        example: Images such as it takes; one is enough.
+        example: Images such as it takes; two are enough.
 
     Yields:
         How many were folded.
@@ -50,6 +50,8 @@ def foldable(network: nn.Module, example: Tensor) -> list[tuple[nn.Module, nn.Mo
         network: In evaluation mode.
         example: Images such as it takes.
     """
+    if not any(isinstance(module, NORMS) for module in network.modules()):
+        return []
     seen = _Uses()
     with ExitStack() as hooks, torch.no_grad(), seen:
         for module in network.modules():
@@ -112,8 +114,9 @@ def _fold(convolution: Any, norm: Any, undone: ExitStack) -> None:
     weight, bias = convolution.weight, convolution.bias
     both = fuse_conv_bn_weights(weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
     convolution.weight, convolution.bias = both
+    replaced = norm.__dict__.get("forward")  # somebody else may have put one there
     norm.forward = _unchanged
-    undone.callback(norm.__dict__.pop, "forward")
+    undone.callback(setattr, norm, "forward", replaced) if replaced else undone.callback(delattr, norm, "forward")
     undone.callback(setattr, convolution, "bias", bias)
     undone.callback(setattr, convolution, "weight", weight)
 
