@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fovea.errors import ShapeError
-from fovea.evaluation.metrics import negative_log_likelihood, predicted
+from fovea.evaluation.metrics import check_counts, negative_log_likelihood, predicted
 
 BINS = 15
 SPAN = 100.0  # temperatures are sought from 1/SPAN to SPAN
@@ -50,7 +49,7 @@ def reliability(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, bins
     Raises:
         ShapeError: logits and labels disagree on n, or n is 0.
     """
-    _check(logits, labels)
+    check_counts(logits, labels)
     confidence = torch.softmax(logits.double(), dim=1).amax(dim=1).numpy()
     right = (predicted(logits) == labels).numpy()
     edges = np.linspace(0, 1, bins + 1)
@@ -69,7 +68,7 @@ def brier_score(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> floa
     Raises:
         ShapeError: logits and labels disagree on n, or n is 0.
     """
-    _check(logits, labels)
+    check_counts(logits, labels)
     missed = torch.softmax(logits.double(), dim=1)
     missed[torch.arange(len(labels)), labels] -= 1
     return float(missed.square().sum(dim=1).mean())
@@ -88,7 +87,7 @@ def fitted_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) 
     """
     from scipy.optimize import minimize_scalar  # slow to load
 
-    _check(logits, labels)
+    check_counts(logits, labels)
     if bool((predicted(logits) == labels).all()):
         return 1.0
     exact, span = logits.double(), float(np.log(SPAN))
@@ -99,8 +98,3 @@ def fitted_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) 
         options={"xatol": 1e-8},
     )
     return float(np.exp(found.x))
-
-
-def _check(logits: Tensor, labels: Tensor) -> None:
-    if len(logits) != len(labels) or len(labels) == 0:
-        raise ShapeError(f"logits of {len(logits)} images and {len(labels)} labels must be equally many, at least one")

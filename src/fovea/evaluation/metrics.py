@@ -46,7 +46,7 @@ def top_k_accuracy(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, k
 
     Source: Russakovsky et al. 2015, arXiv:1409.0575 (top-5 error is 1 minus this at k=5).
     """
-    _check(logits, labels)
+    check_counts(logits, labels)
     ranked = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :k]
     return float((ranked == labels[:, None]).any(dim=1).double().mean())
 
@@ -57,7 +57,7 @@ def negative_log_likelihood(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n
     Raises:
         ShapeError: logits and labels disagree on n, or n is 0.
     """
-    _check(logits, labels)
+    check_counts(logits, labels)
     return float(F.cross_entropy(logits.double(), labels))
 
 
@@ -67,7 +67,7 @@ def confusion(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> NDArra
     Raises:
         ShapeError: logits and labels disagree on n, or n is 0.
     """
-    _check(logits, labels)
+    check_counts(logits, labels)
     k = logits.shape[1]
     cells = labels * k + predicted(logits)
     return torch.bincount(cells, minlength=k * k).reshape(k, k).numpy()
@@ -86,7 +86,7 @@ def by_class(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> list[Cl
     """
     from sklearn.metrics import precision_recall_fscore_support  # slow to load
 
-    _check(logits, labels)
+    check_counts(logits, labels)
     true, chances = labels.numpy(), torch.softmax(logits.double(), dim=1).numpy()
     every = np.arange(logits.shape[1])
     figures = precision_recall_fscore_support(true, predicted(logits).numpy(), labels=every, zero_division=np.nan)
@@ -137,7 +137,12 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
     return low, min(1.0, centre + half) if correct < images else 1.0
 
 
-def _check(logits: Tensor, labels: Tensor) -> None:
+def check_counts(logits: Tensor, labels: Tensor) -> None:
+    """Refuse logits and labels of different numbers of images, or of none.
+
+    Raises:
+        ShapeError: they are so.
+    """
     if len(logits) != len(labels) or len(labels) == 0:
         raise ShapeError(f"logits of {len(logits)} images and {len(labels)} labels must be equally many, at least one")
 
