@@ -1,11 +1,12 @@
-"""Inference as `fovea evaluate` does it against eager PyTorch as one writes it: images/s in turn, one process each.
+"""Inference by the means of `fovea evaluate` against eager PyTorch as one writes it: steps in turn, one process each.
 
     python benchmarks/inference_speed.py [--nets resnet50,mobilenet_v2] [--batch-size 16] [--rounds 7]
 
 eager is the same network, float32, channels first, under torch.inference_mode with PyTorch's own allocator settings;
 ours has its weights and images channels last, batch normalisation folded into the convolutions, and glibc keeping what
 it was given, as the command line sets it. Each runs in a process of its own, since the allocator is set for a whole
-one; the two are woken in turn, so that a busy machine slows both. Prints the medians, the ratio and the largest
+one; the two are woken in turn, so that a busy machine slows both. It is the forward pass alone: reading images is not
+counted, and `fovea evaluate` has batches of 256. Prints the medians, the ratio and the largest
 difference of logits, relative to the largest logit.
 """
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import fovea
+from fovea.data.fitted import unpacked
+from fovea.data.preprocessing import Preprocessing
+from fovea.data.sets import ArrayImages, Split
 from fovea.runtime.folding import foldable, folded
+from fovea.runtime.model import FOLDS_FROM, network_logits
 
 ALL_FOLD = [
     ("resnet18", 64),
@@ -61,6 +68,45 @@ def test_what_is_read_twice_stays(name):
             assert 0 < count < norms(network)
             found = network(images)
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        made = self.one(x)
+        return self.norm(made), made
+
+
+def test_what_the_network_gives_too_is_not_folded():
+    assert foldable(Both().eval(), torch.rand(2, 3, 4, 4)) == []
+
+
+def judged(network, images):
+    spec = Preprocessing(image_size=32, resize=32, in_channels=3)
+    pixels = (images.numpy() * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    split = Split("some", ArrayImages(pixels, "some"), np.zeros(len(pixels), np.int64), ("a",))
+    return network_logits(network, unpacked(split, spec), torch.device("cpu"))
+
+
+def test_few_images_are_not_worth_the_pass():
+    network, _ = with_statistics("cifar_resnet20", 32)
+    images, calls = torch.rand(FOLDS_FROM, 3, 32, 32), []
+    network.register_forward_hook(lambda *seen: calls.append(len(seen[2])))
+    few, many = judged(network, images[:-1]), judged(network, images)
+    assert calls == [FOLDS_FROM - 1, 2, FOLDS_FROM]
+    assert torch.allclose(few, many[:-1], atol=1e-5 * float(many.abs().max()))
+
+
+def test_threads_do_not_see_each_others_folding():
+    network, _ = with_statistics("cifar_resnet20", 32)
+    images = torch.rand(FOLDS_FROM, 3, 32, 32)
+    expected = [judged(network, images), judged(network, images[:5])]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: judged(network, images if n % 2 == 0 else images[:5]), range(12)))
+    assert all(torch.equal(each, expected[n % 2]) for n, each in enumerate(found))
 
 
 class Odd(nn.Module):

@@ -24,7 +24,8 @@ def folded(network: nn.Module, example: Tensor) -> Iterator[int]:
 
     In evaluation mode batch normalisation is a fixed scale and shift of each map, and so is a convolution's weight and
     bias. Folded is each one whose input is a convolution's output that nothing else reads, as one forward pass shows;
-    others stay (of a pre-activated block, say, whose input goes around it too). Logits differ by rounding.
+    others stay (of a pre-activated block, say, whose input goes around it too). Logits differ by rounding. Meanwhile no
+    other thread may use the network.
 
     Args:
         network: In evaluation mode; where it is in training mode nothing is folded.
@@ -57,7 +58,10 @@ def foldable(network: nn.Module, example: Tensor) -> list[tuple[nn.Module, nn.Mo
         for module in network.modules():
             if isinstance(module, (*BEFORE, *NORMS)):
                 hooks.callback(module.register_forward_hook(seen.after).remove)
-        network(example)
+        given = network(example)
+    for each in tree_leaves(given):  # what the network gives is read by whoever called it
+        if id(each) in seen.made:
+            seen.reads[id(each)] += 1
     return [
         (convolution, norm)
         for convolution, norm, made in seen.pairs

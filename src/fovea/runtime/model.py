@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,10 @@ from fovea.runtime.folding import folded
 
 # Batches are cut at fixed boundaries by index, so that logits do not depend on who asks for how many.
 BATCH_SIZE = 256
+
+FOLDS_FROM = 64  # images; of fewer, the pass that finds what can be folded costs more than it saves
+
+_one_at_a_time = threading.RLock()  # folding changes the network for a while, which no other thread may see
 
 
 class Model:
@@ -63,7 +68,9 @@ def network_logits(
 ) -> Float[Tensor, "n k"]:
     """Logits of fitted images in evaluation mode, on the CPU; the network's mode is as before afterwards.
 
-    Batch normalisation is folded into the convolutions for as long as it takes, which changes logits by rounding alone.
+    Of 64 images or more, batch normalisation is folded into the convolutions for as long as it takes, which changes
+    logits by rounding alone. Threads that call this wait for each other.
+
     Batches are cut at the same boundaries whatever the number of ranks. Each rank takes its share of them, and leaves
     zeros where the others' stand, so that the sum over the ranks has every image exactly once.
 
@@ -74,19 +81,16 @@ def network_logits(
         rank: This process's place.
         ranks: How many share the work.
     """
-    was_training = network.training
-    network.eval()
     parts: dict[int, Tensor] = {}
     share = range(rank, math.ceil(len(fitted) / BATCH_SIZE), ranks)
-    try:
-        with torch.inference_mode(), ExitStack() as stack:
-            for place, pixels in zip(share, fitted.batches(BATCH_SIZE, share), strict=True):
-                images = fitted.preprocessing.normalise(pixels.to(device))
-                if not parts:
-                    stack.enter_context(folded(network, images[:2]))
-                parts[place] = network(images).float().cpu()
-    finally:
-        network.train(was_training)
+    with _one_at_a_time, torch.inference_mode(), ExitStack() as stack:
+        stack.callback(network.train, network.training)
+        network.eval()
+        for place, pixels in zip(share, fitted.batches(BATCH_SIZE, share), strict=True):
+            images = fitted.preprocessing.normalise(pixels.to(device))
+            if not parts and len(fitted) >= FOLDS_FROM:
+                stack.enter_context(folded(network, images[:2]))
+            parts[place] = network(images).float().cpu()
     if ranks == 1:
         return torch.cat(list(parts.values()))
     return _spread(parts, len(fitted))
