@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +149,15 @@ def test_memory_that_runs_out_is_5_with_a_way_out(fovea, monkeypatch):
 def test_a_reader_that_leaves_early_is_no_error(reader, shell):
     done = shell(f"{{ $FOVEA list --json; echo $? >&2; }} | {reader}")
     assert done.stderr == b"0\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["list", "list --json", "--help"])
+def test_a_full_disk_behind_the_output_is_said_so(command, shell):
+    done = shell(f"$FOVEA {command} > /dev/full")
+    assert done.returncode == 5
+    assert done.stderr.startswith(b"fovea: what was to be printed: cannot be written: No space left")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_the_module_runs_as_the_command(shell):

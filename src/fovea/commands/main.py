@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -40,6 +41,7 @@ EXAMPLES = """examples:
 # GNU OpenMP's threads spin for milliseconds before they sleep, and starve each other where other programs run too: ten
 # times slower on busy cores, nothing gained on idle ones (docs/log.md). It reads this when torch is loaded.
 SPIN = ("GOMP_SPINCOUNT", "20000")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 BUG = "fovea: this is a bug of ours, not of yours; please report it with the lines above"
 
 
@@ -73,6 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; keep Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            traceback.print_exc()
+            print(BUG, file=sys.stderr)
+            return 1
+        where = error.filename or "what was to be printed"
+        print(f"fovea: {where}: cannot be written: {error.strerror}; free some space, then try again", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 5
     except MemoryError:
         print("fovea: out of memory; choose a smaller --batch-size or --image-size", file=sys.stderr)
         return 5
