@@ -12,11 +12,12 @@ import torch
 
 # What both kinds of run execute: one trains alone, or two under torchrun do.
 SCRIPT = """
-import json, os, sys
+import atexit, json, os, sys
 from pathlib import Path
 import numpy as np
 import torch
 torch.set_num_threads(1)
+atexit.register(lambda: os._exit(9) if torch.distributed.is_initialized() else None)  # runs last: groups must be left
 import fovea
 from fovea.training import loop, train as module
 from fovea.training.options import options

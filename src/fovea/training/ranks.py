@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,6 +54,18 @@ class Ranks:
         return [part.tolist() for part in parts]
 
     @contextmanager
+    def parting(self) -> Iterator[None]:
+        """After a run that went well, leave the groups before Python ends.
+
+        gloo's threads may still hold tensors when the interpreter goes, and then abort the process (SIGABRT) although
+        all is done. After a run that failed no group is left: that would wait for messages which nobody sends any more.
+        """
+        atexit.unregister(_leave)
+        yield
+        if self._group is not None:
+            atexit.register(_leave)
+
+    @contextmanager
     def explained(self) -> Iterator[None]:
         """Say that another process of the run is gone, where only a connection is said to be.
 
@@ -68,3 +81,8 @@ class Ranks:
                 f"another process of the run has ended: process {self.place} lost its connection; what was saved is "
                 "kept: go on with --resume"
             ) from error
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():  # the caller may have left already
+        torch.distributed.destroy_process_group()

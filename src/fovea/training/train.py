@@ -113,7 +113,8 @@ def train(
     with torch.random.fork_rng(devices=[]):  # the loop seeds each step; the caller's draws go on
         made = prepare(network, data, options or TrainingOptions(), run=run, found=found, measure=not quiet)
         run = Path(made.fabric.broadcast(str(run)))
-        return _run(made, run, quiet=quiet, resume=resume, watcher=watcher)
+        with made.ranks.parting():
+            return _run(made, run, quiet=quiet, resume=resume, watcher=watcher)
 
 
 def _run(made: Prepared, run: Path, *, quiet: bool, resume: bool, watcher: Watcher | None) -> Run:
