@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors", "files", "randomness"},
     "bundle": {"architectures", "data", "errors", "files"},
     "runtime": {"architectures", "bundle", "data", "errors", "files"},
-    "evaluation": {"data", "errors", "randomness", "runtime"},
+    "evaluation": {"data", "errors", "files", "pictures", "randomness", "runtime"},  # its report is drawn and written
     "training": {
         "__init__",  # the version, for the provenance of a bundle
         "bundle",

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from fovea.commands.loading import load_model
 from fovea.commands.parsing import parse
-from fovea.commands.progress import counting
 from fovea.data.names import check_source
 from fovea.errors import UsageError, require
-from fovea.files import RUN_FILE, read_json
 from fovea.runtime.find import find_bundle
-
-if TYPE_CHECKING:
-    from fovea.data.sets import Data
-    from fovea.runtime.model import Model
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge models: top-1 accuracy with its 95 % interval, top-5, negative log-likelihood."""
+    """Judge models: top-1 accuracy with its 95 % interval, top-5, negative log-likelihood; several also together."""
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Run folders or bundles."""
@@ -45,6 +37,28 @@ class Evaluate:
     """Where the network runs."""
     network: str | None = None
     """For a model of a network of your own: file.py:Class; its code runs, a bundle's never does."""
+    protocol: Literal["centre", "flip", "five", "ten", "googlenet_144", "vgg_150", "random", "dense"] = "centre"
+    """How one image becomes several views whose answers are averaged; dense judges the whole image at once."""
+    average: Literal["probabilities", "logits"] = "probabilities"
+    """What is averaged over the views."""
+    views: int = 16
+    """How many views --protocol random draws of each image."""
+    seed: int = 0
+    """Draws random views, corruptions and bootstrap samples."""
+    compare: bool = False
+    """Compare each further model with the first on the same images: McNemar's test and a paired bootstrap."""
+    ensemble: bool = False
+    """Judge all the models as one, too, and say what each adds."""
+    members: Literal["equal", "fitted", "greedy"] = "equal"
+    """Weights of --ensemble: equal, or from the validation split the likeliest, or the best greedy selection."""
+    slices: tuple[str, ...] = ()
+    """Judge parts of the split, too: patterns of paths, such as '*/night/*', or a column of --slice-table."""
+    slice_table: Path | None = None
+    """A CSV with a column path, whose columns --slices names."""
+    robustness: tuple[str, ...] = ()
+    """Judge changed images, too: gaussian_noise, gaussian_blur, contrast, jpeg, shift, rotation, scale."""
+    report: Path | None = None
+    """A folder for report.html, report.json, predictions.csv and pictures, below it one for each of several models."""
     json: bool = False
     """An object for each model, a line each, for machines."""
 
@@ -53,58 +67,42 @@ def run(arguments: list[str]) -> int:
     """Judge each model and print its scores.
 
     Raises:
-        UsageError: no model is named.
+        UsageError: no model is named, or options that do not go together.
     """
     asked = parse(Evaluate, "evaluate", arguments)
-    require("allow_bad", asked.allow_bad, asked.allow_bad >= 0, "0 or more")
-    if not asked.models:
-        raise UsageError("name a run folder or a bundle, for example: fovea evaluate runs/latest")
+    _check(asked)
     places = [find_bundle(model) for model in asked.models]
     if asked.data is not None:
         check_source(asked.data)
 
-    import fovea
+    from fovea.commands.judging import Judged, judge
+    from fovea.commands.judging_report import report
+    from fovea.commands.judging_together import compared, ensembled
 
+    judged: list[Judged] = []
     for model, place in zip(asked.models, places, strict=True):
-        loaded = load_model(place, device=asked.device, network=asked.network)
-        data = _data(asked, place)
-        _warn_of_other_data(loaded, data)
-        split = data.split(asked.split or ("test" if data.test is not None else "validation"))
-        scores = fovea.evaluate(loaded, split)
-        if asked.json:
-            print(json.dumps({"model": model, "data": data.name, "split": split.name} | scores.summary()))
-        else:
-            print(f"{model} on {data.name}, {scores}")
+        judged.append(judge(asked, model, place))
+        print(judged[-1].line(asked), flush=True)
+        if asked.report is not None:
+            folder = asked.report if len(places) == 1 else asked.report / f"model_{len(judged)}"
+            print(f"report: {report(judged[-1], folder)}", file=sys.stderr if asked.json else sys.stdout, flush=True)
+    if asked.ensemble:
+        print(ensembled(asked, judged))
+    if asked.compare:
+        for sentence in compared(asked, judged):
+            print(sentence)
     return 0
 
 
-def _data(asked: Evaluate, bundle: Path) -> Data:
-    import fovea
-
-    if asked.data is not None:
-        with counting("opening files") as progress:
-            return fovea.open_data(
-                asked.data,
-                split=asked.cut,
-                split_seed=asked.split_seed,
-                data_root=asked.data_root,
-                allow_bad=asked.allow_bad,
-                progress=progress,
-            )
-    told = bundle.parent / RUN_FILE
-    data = read_json(told).get("data") if told.is_file() else None
-    source = data.get("source") if isinstance(data, dict) else None
-    if source is None:
-        raise UsageError(f"{bundle}: does not say where its data lies; name it with --data")
-    return fovea.open_data(**source | ({"data_root": asked.data_root} if asked.data_root else {}))
-
-
-def _warn_of_other_data(model: Model, data: Data) -> None:
-    """The same set with another fingerprint may be cut differently: training images may be among those judged."""
-    trained = model.bundle.provenance.get("data", {})
-    if trained.get("name") == data.name and trained.get("fingerprint") != data.fingerprint():
-        print(
-            f"note: {data.name} is not as it was when the model was trained (changed, or cut in another way); "
-            f"training images may be among those judged",
-            file=sys.stderr,
-        )
+def _check(asked: Evaluate) -> None:
+    require("allow_bad", asked.allow_bad, asked.allow_bad >= 0, "0 or more")
+    require("views", asked.views, asked.views > 0, "1 or more")
+    if not asked.models:
+        raise UsageError("name a run folder or a bundle, for example: fovea evaluate runs/latest")
+    for name in ("compare", "ensemble"):
+        if getattr(asked, name) and len(asked.models) < 2:
+            raise UsageError(f"--{name} wants two models or more; one is named")
+    if asked.members != "equal" and not asked.ensemble:
+        raise UsageError(f"--members {asked.members} belongs to --ensemble, which is not asked for")
+    if asked.slice_table is not None and not asked.slices:
+        raise UsageError(f"--slice-table {asked.slice_table} wants --slices, the names of its columns to judge by")

@@ -69,8 +69,11 @@ class Preprocessing:
             planes = _centred(planes, self.image_size)
         return np.ascontiguousarray(planes).transpose(2, 0, 1)
 
-    def normalise(self, pixels: Shaped[Tensor, "n c s s"]) -> Float[Tensor, "n c s s"]:
-        """Fitted pixels as the numbers the network receives, on the same device; channels stay last where they are."""
+    def normalise(self, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Fitted pixels as the numbers the network receives, on the same device; channels stay last where they are.
+
+        Fitted pixels are square; dense evaluation has rectangles, to which a mean image cannot be applied.
+        """
         if pixels.shape[1] == 1 or not pixels.is_contiguous(memory_format=torch.channels_last):
             mean, factor = self._moments(pixels.device)
             return pixels.to(torch.float32, copy=True).sub_(mean).mul_(factor)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fovea.evaluation import metrics
+from fovea.evaluation import calibration, metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Scores:
         negative_log_likelihood: In nats; lower is better.
         classes: Class names.
         confusion: Counts, rows true, columns predicted.
+        logits: Of every image (n, k), in the split's order, from which any other figure follows.
+        labels: Indices into the classes (n).
     """
 
     split: str
@@ -38,6 +41,14 @@ class Scores:
     negative_log_likelihood: float
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
+    logits: Float[Tensor, "n k"] = field(repr=False, compare=False)
+    labels: Int[Tensor, "n"] = field(repr=False, compare=False)
+
+    @property
+    def right(self) -> Bool[NDArray[np.bool_], "n"]:
+        """Whether each image's most probable class is its own, in the split's order."""
+        found: NDArray[np.bool_] = (metrics.predicted(self.logits) == self.labels).numpy()
+        return found
 
     @property
     def recall(self) -> dict[str, float | None]:
@@ -53,6 +64,22 @@ class Scores:
             "top1_interval": list(self.top1_interval),
             f"top{self.k}": self.top_k,
             "negative_log_likelihood": self.negative_log_likelihood,
+        }
+
+    def details(self) -> dict[str, Any]:
+        """What a report says beyond the summary: classes weighed alike, how sure the model is, each class's figures."""
+        return {
+            "balanced_accuracy": metrics.balanced_accuracy(self.confusion),
+            "brier_score": calibration.brier_score(self.logits, self.labels),
+            "expected_calibration_error": calibration.reliability(self.logits, self.labels).expected_error,
+            "classes": {
+                name: {key: None if math.isnan(value) else value for key, value in asdict(found).items()}
+                for name, found in zip(self.classes, metrics.by_class(self.logits, self.labels), strict=True)
+            },
+            "most_confused": [
+                {"class": self.classes[row], "taken_for": self.classes[column], "images": count}
+                for row, column, count in metrics.most_confused(self.confusion)
+            ],
         }
 
     def __str__(self) -> str:
@@ -84,4 +111,6 @@ def score(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, split: str
         negative_log_likelihood=metrics.negative_log_likelihood(logits, labels),
         classes=classes,
         confusion=metrics.confusion(logits, labels),
+        logits=logits,
+        labels=labels,
     )

@@ -11,5 +11,16 @@ from fovea.pictures.curves import learning_curves
 from fovea.pictures.filters import filters
 from fovea.pictures.mistakes import mistakes
 from fovea.pictures.overlay import overlay
+from fovea.pictures.reliability import reliability_diagram
+from fovea.pictures.sweep import sweep
 
-__all__ = ["confusion_matrix", "contact_sheet", "filters", "learning_curves", "mistakes", "overlay"]
+__all__ = [
+    "confusion_matrix",
+    "contact_sheet",
+    "filters",
+    "learning_curves",
+    "mistakes",
+    "overlay",
+    "reliability_diagram",
+    "sweep",
+]

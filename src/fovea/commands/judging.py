@@ -1,0 +1,163 @@
+"""Judging one model, as `fovea evaluate` asks for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fovea
+from fovea.commands.evaluate import Evaluate
+from fovea.commands.loading import load_model
+from fovea.commands.progress import counting
+from fovea.data.sets import Data, Split
+from fovea.errors import UsageError
+from fovea.evaluation.judge import Predicts, evaluate
+from fovea.evaluation.protocols import Seen, SeenWhole, protocol
+from fovea.evaluation.scores import Scores
+from fovea.evaluation.slices import SliceScores, sliced, slices_by_column, slices_by_pattern
+from fovea.files import RUN_FILE, read_json
+
+if TYPE_CHECKING:
+    from fovea.evaluation.robustness import Curve
+    from fovea.runtime.model import Model
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model with what was found.
+
+    Args:
+        name: As the user typed it.
+        model: What predicts, by the protocol asked for.
+        data: What it was judged on.
+        split: Of that the split.
+        scores: What was found.
+        how: The protocol in words.
+        slices: Figures for parts of the split.
+        curves: Figures for changed images.
+    """
+
+    name: str
+    model: Predicts
+    data: Data
+    split: Split
+    scores: Scores
+    how: str
+    slices: tuple[SliceScores, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """The model, the data and the numbers, for machines."""
+        told: dict[str, Any] = {"model": self.name, "data": self.data.name, "split": self.split.name}
+        if self.how:
+            told["protocol"] = self.how
+        told |= self.scores.summary()
+        if self.slices:
+            told["slices"] = [
+                {"slice": s.name, "images": s.images, "top1": s.top1, "top1_interval": list(s.top1_interval)}
+                for s in self.slices
+            ]
+        if self.curves:
+            told["robustness"] = [
+                {
+                    "change": curve.change,
+                    "values": list(curve.values),
+                    "top1": list(curve.top1),
+                    "intervals": [list(each) for each in curve.intervals],
+                    "agreement": list(curve.mean_agreement),
+                }
+                for curve in self.curves
+            ]
+        return told
+
+    def line(self, asked: Evaluate) -> str:
+        """What the command prints of it."""
+        if asked.json:
+            return json.dumps(self.facts())
+        lines = [f"{self.name} on {self.data.name}, {self.scores}"]
+        lines += [f"  by {self.how}"] if self.how else []
+        lines += [f"  slice {each}" for each in self.slices]
+        for curve in self.curves:
+            points = ", ".join(f"{value:g}: {top1:.1%}" for value, top1 in zip(curve.values, curve.top1, strict=True))
+            lines.append(f"  {curve.change}  {points}")
+        return "\n".join(lines)
+
+
+def judge(asked: Evaluate, name: str, bundle: Path) -> Judged:
+    """Load a model, find its data, and judge it."""
+    loaded = load_model(bundle, device=asked.device, network=asked.network)
+    data = _data(asked, bundle)
+    _warn_of_other_data(loaded, data)
+    split = data.split(asked.split or ("test" if data.test is not None else "validation"))
+    model, how = _seen(asked, loaded)
+    scores = evaluate(model, split)
+    slices, curves = _slices(asked, scores, split), _curves(asked, model, split)
+    return Judged(name, model, data, split, scores, how, slices, curves)
+
+
+def _seen(asked: Evaluate, model: Model) -> tuple[Predicts, str]:
+    if asked.protocol == "dense":
+        dense = SeenWhole(model, asked.average)
+        return dense, str(dense)
+    if asked.protocol == "centre":
+        return model, ""
+    chosen = protocol(asked.protocol, average=asked.average, views=asked.views, seed=asked.seed)
+    return Seen(model, chosen), str(chosen)
+
+
+def _slices(asked: Evaluate, scores: Scores, split: Split) -> tuple[SliceScores, ...]:
+    if not asked.slices:
+        return ()
+    paths = [split.images.name(index) for index in range(len(split))]
+    if asked.slice_table is None:
+        return tuple(sliced(scores.logits, scores.labels, slices_by_pattern(paths, asked.slices)))
+    found = [
+        (f"{column}={value}", mask)
+        for column in asked.slices
+        for value, mask in slices_by_column(asked.slice_table, column, paths).items()
+    ]
+    return tuple(sliced(scores.logits, scores.labels, dict(found)))
+
+
+def _curves(asked: Evaluate, model: Predicts, split: Split) -> tuple[Curve, ...]:
+    if not asked.robustness:
+        return ()
+    from fovea.evaluation.robustness import curve, default_values
+
+    side = min(split.images[0].shape[:2])
+    return tuple(
+        curve(model, split, change, default_values(change, side), seed=asked.seed) for change in asked.robustness
+    )
+
+
+def _data(asked: Evaluate, bundle: Path) -> Data:
+    if asked.data is not None:
+        with counting("opening files") as progress:
+            return fovea.open_data(
+                asked.data,
+                split=asked.cut,
+                split_seed=asked.split_seed,
+                data_root=asked.data_root,
+                allow_bad=asked.allow_bad,
+                progress=progress,
+            )
+    told = bundle.parent / RUN_FILE
+    data = read_json(told).get("data") if told.is_file() else None
+    source = data.get("source") if isinstance(data, dict) else None
+    if source is None:
+        raise UsageError(f"{bundle}: does not say where its data lies; name it with --data")
+    return fovea.open_data(**source | ({"data_root": asked.data_root} if asked.data_root else {}))
+
+
+def _warn_of_other_data(model: Model, data: Data) -> None:
+    """The same set with another fingerprint may be cut differently: training images may be among those judged."""
+    trained = model.bundle.provenance.get("data", {})
+    if trained.get("name") == data.name and trained.get("fingerprint") != data.fingerprint():
+        print(
+            f"note: {data.name} is not as it was when the model was trained (changed, or cut in another way); "
+            f"training images may be among those judged",
+            file=sys.stderr,
+        )

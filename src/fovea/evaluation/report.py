@@ -1,0 +1,142 @@
+"""What an evaluation leaves behind: a page, the numbers for machines, a line for each image, pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from fovea import pictures
+from fovea.data.colour import in_colour
+from fovea.data.sets import Split
+from fovea.evaluation import calibration, metrics
+from fovea.evaluation.scores import Scores
+from fovea.files import make_folder, write_durably, write_json
+from fovea.pictures.page import Picture, Section, Table, Text, page
+
+PAGE, NUMBERS, LINES = "report.html", "report.json", "predictions.csv"
+LIKELIEST: Final = 5
+MISTAKES: Final = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a report says of where its figures come from.
+
+    Args:
+        title: Of the page: which model, which data.
+        facts: Anything else that goes into report.json: model, data, protocol.
+        notes: Sentences below the figures.
+        tables: Tables below them.
+        drawn: Further pictures, PNG, by name.
+    """
+
+    title: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    drawn: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def write_report(folder: Path, scores: Scores, split: Split, told: Told) -> Path:
+    """Write report.html (one file, no network), report.json, predictions.csv and the pictures; the page's path.
+
+    Each file is written durably; the page comes last, so that where it stands the others do.
+
+    Raises:
+        MachineError: the folder cannot be written.
+    """
+    make_folder(folder)
+    drawn = {**told.drawn, **_drawn(scores, split, told.title)}
+    for name, content in drawn.items():
+        write_durably(folder / f"{name}.png", content)
+    details = scores.details()
+    write_json(folder / NUMBERS, told.facts | scores.summary() | details | {"notes": list(told.notes)})
+    write_durably(folder / LINES, predictions_csv(scores, split).encode())
+    sections: list[Section] = [
+        Text("\n".join([str(scores), *_beyond(details), *told.notes])),
+        *told.tables,
+        _classes(details),
+        *([_pairs(details)] if details["most_confused"] else []),
+        *(Picture(content, name.replace("_", " ")) for name, content in drawn.items()),
+    ]
+    write_durably(folder / PAGE, page(told.title, sections=sections).encode())
+    return folder / PAGE
+
+
+def predictions_csv(scores: Scores, split: Split) -> str:
+    """A line for each image: path, label, prediction, whether it is right, the five likeliest with probabilities."""
+    places = range(1, min(LIKELIEST, len(scores.classes)) + 1)
+    into = io.StringIO()
+    lines = csv.writer(into, lineterminator="\n")
+    heads = [head for place in places for head in (f"class_{place}", f"probability_{place}")]
+    lines.writerow(["path", "label", "prediction", "right", *heads])
+    chances = torch.softmax(scores.logits.double(), dim=1)
+    ranked = torch.sort(scores.logits, dim=1, descending=True, stable=True).indices[:, : len(places)]
+    for index, order in enumerate(ranked.tolist()):
+        label = int(scores.labels[index])
+        likeliest = [cell for k in order for cell in (scores.classes[k], f"{float(chances[index, k]):.6f}")]
+        said = scores.classes[order[0]]
+        lines.writerow([split.images.name(index), scores.classes[label], said, int(order[0] == label), *likeliest])
+    return into.getvalue()
+
+
+def _drawn(scores: Scores, split: Split, title: str) -> dict[str, bytes]:
+    found = calibration.reliability(scores.logits, scores.labels)
+    return {
+        "confusion_matrix": pictures.confusion_matrix(scores.confusion, scores.classes, title=title),
+        "reliability": pictures.reliability_diagram(
+            found.edges.tolist(),
+            found.images.tolist(),
+            found.confidence.tolist(),
+            found.accuracy.tolist(),
+            title=f"{title}: expected calibration error {found.expected_error:.2%}",
+        ),
+        "mistakes": _mistakes(scores, split, title),
+    }
+
+
+def _mistakes(scores: Scores, split: Split, title: str) -> bytes:
+    """The most confident ones first."""
+    said = metrics.predicted(scores.logits)
+    confidence = torch.softmax(scores.logits.double(), dim=1)[torch.arange(len(said)), said].numpy()
+    wrong = np.flatnonzero(~scores.right)
+    shown = [int(i) for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]]
+    return pictures.mistakes(
+        [in_colour(split.images[i]) for i in shown],
+        [scores.classes[int(scores.labels[i])] for i in shown],
+        [scores.classes[int(said[i])] for i in shown],
+        [float(confidence[i]) for i in shown],
+        title=f"{title}: {len(wrong):,} of {scores.images:,} images wrong",
+    )
+
+
+def _beyond(details: dict[str, Any]) -> list[str]:
+    return [
+        f"balanced accuracy {details['balanced_accuracy']:.2%}; Brier score {details['brier_score']:.4f}; "
+        f"expected calibration error {details['expected_calibration_error']:.2%} in {calibration.BINS} bins"
+    ]
+
+
+def _classes(details: dict[str, Any]) -> Table:
+    columns = ["class", "images", "precision", "recall", "F1", "ROC AUC"]
+    rows = [
+        [name, f"{found['images']:,}", *(_share(found[key]) for key in ("precision", "recall", "f1", "roc_auc"))]
+        for name, found in details["classes"].items()
+    ]
+    return Table(columns, rows, "classes")
+
+
+def _pairs(details: dict[str, Any]) -> Table:
+    rows = [[pair["class"], pair["taken_for"], f"{pair['images']:,}"] for pair in details["most_confused"]]
+    return Table(["class", "taken for", "images"], rows, "most often confused")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,104 @@
+"""fovea evaluate with protocols, several models at once, slices, changed images and reports."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+
+def test_ten_crops_say_what_they_cost(fovea, digits_run):
+    code, out, err = fovea("evaluate", digits_run, "--protocol", "ten")
+    assert (code, err) == (0, "")
+    assert "by ten (four corners and the centre, and these mirrored" in out
+    assert "10 forward passes an image, probabilities averaged" in out
+
+
+def test_a_model_against_itself_cannot_be_told_apart(fovea, digits_run):
+    code, out, _ = fovea("evaluate", digits_run, digits_run / "bundle", "--data", "digits", "--compare")
+    assert code == 0
+    assert "cannot be told apart on these 359 images: difference +0.00%" in out.splitlines()[-1]
+
+
+def test_an_ensemble_of_equals_scores_as_each(fovea, digits_run):
+    code, out, _ = fovea(
+        "evaluate", digits_run, digits_run / "bundle", "--data", "digits", "--ensemble", "--members", "fitted", "--json"
+    )
+    first, _, whole = map(json.loads, out.splitlines())
+    assert code == 0
+    assert whole["top1"] == first["top1"]
+    assert whole["negative_log_likelihood"] == pytest.approx(first["negative_log_likelihood"], abs=1e-5)
+    assert sum(whole["weights"]) == pytest.approx(1)
+    assert whole["top1_without"] == [first["top1"]] * 2
+
+
+def test_slices_by_pattern_count_their_images(fovea, digits_run):
+    code, out, _ = fovea("evaluate", digits_run, "--slices", "digits/*1", "digits/*", "--json")
+    odd, every = json.loads(out)["slices"]
+    assert code == 0
+    assert every["images"] == 359
+    assert 0 < odd["images"] < 359
+
+
+def test_slices_by_a_column_of_a_table(fovea, digits_run, tmp_path):
+    lines = [f"digits/{i},{'even' if i % 2 == 0 else 'odd'}" for i in range(1797)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,kind", *lines]))
+    code, out, _ = fovea("evaluate", digits_run, "--slices", "kind", "--slice-table", tmp_path / "table.csv", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [each["slice"] for each in found["slices"]] == ["kind=even", "kind=odd"]
+    assert sum(each["images"] for each in found["slices"]) == found["images"]
+
+
+def test_the_further_digits_are_shifted_the_fewer_keep_their_answer(fovea, digits_run):
+    code, out, _ = fovea("evaluate", digits_run, "--robustness", "shift", "--json")
+    (found,) = json.loads(out)["robustness"]
+    assert code == 0
+    assert found["values"][0] == 0
+    assert found["agreement"][0] == 1
+    assert found["agreement"][-1] < 0.9
+    assert len(found["top1"]) == len(found["intervals"]) == len(found["values"]) > 2
+
+
+def test_a_report_stands_alone_and_lists_every_image(fovea, digits_run, tmp_path):
+    code, out, err = fovea("evaluate", digits_run, "--report", tmp_path / "report")
+    page = (tmp_path / "report/report.html").read_text()
+    numbers = json.loads((tmp_path / "report/report.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "report/predictions.csv").open(encoding="utf-8")))
+    assert (code, err) == (0, "")
+    assert str(tmp_path / "report/report.html") in out
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert len(rows) == numbers["images"] == 359
+    assert sum(int(row["right"]) for row in rows) == round(numbers["top1"] * 359)
+    assert {path.name for path in (tmp_path / "report").glob("*.png")} == {
+        "confusion_matrix.png",
+        "mistakes.png",
+        "reliability.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--compare"], "--compare wants two models or more"),
+        (["--ensemble"], "--ensemble wants two models or more"),
+        (["--members", "greedy"], "belongs to --ensemble"),
+        (["--slice-table", "t.csv"], "wants --slices"),
+        (["--views", "0", "--protocol", "random"], "views (=0)"),
+        (["--protocol", "eleven"], "eleven"),
+        (["--robustness", "jpg"], "jpeg"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments, sentence, fovea, digits_run):
+    code, out, err = fovea("evaluate", digits_run, *arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+
+
+def test_weights_are_not_fitted_on_the_split_that_is_judged(fovea, digits_run):
+    code, _, err = fovea(
+        "evaluate", digits_run, digits_run, "--ensemble", "--split", "validation", "--members", "fitted"
+    )
+    assert code == 2
+    assert "a validation split that is not the one judged" in err
