@@ -7,12 +7,34 @@ import json
 
 import pytest
 
+from fovea.architectures.catalogue import architecture_of
+
 
 def test_ten_crops_say_what_they_cost(fovea, digits_run):
     code, out, err = fovea("evaluate", digits_run, "--protocol", "ten")
     assert (code, err) == (0, "")
     assert "by ten (four corners and the centre, and these mirrored" in out
     assert "10 forward passes an image, probabilities averaged" in out
+
+
+def test_the_papers_figure_stands_beside_ours_with_the_data_it_is_of(fovea, tmp_path):
+    import fovea as library
+
+    network = library.create("cifar_resnet20", num_classes=10, in_channels=1, image_size=32, seed=0)
+    spec = library.Preprocessing(image_size=32, resize=32, in_channels=1)
+    made = library.Bundle(
+        network=network,
+        architecture=architecture_of(network),
+        classes=tuple("0123456789"),
+        preprocessing=spec,
+    )
+    made.save(tmp_path / "bundle")
+    asked = ["evaluate", tmp_path / "bundle", "--data", "digits", "--protocol", "flip"]
+    code, out, _ = fovea(*asked)
+    assert code == 0
+    assert "published: error 8.75 % top-1, – top-5 on CIFAR-10 test, single view 32x32" in out
+    assert "on digits test" in out
+    assert json.loads(fovea(*asked, "--json")[1])["published"][0]["top1"] == 8.75
 
 
 def test_a_model_against_itself_cannot_be_told_apart(fovea, digits_run):

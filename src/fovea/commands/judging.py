@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fovea
+from fovea.architectures import catalogue
+from fovea.architectures.catalogue import PublishedError
 from fovea.commands.evaluate import Evaluate
 from fovea.commands.loading import load_model
 from fovea.commands.progress import counting
@@ -38,6 +40,7 @@ class Judged:
         how: The protocol in words.
         slices: Figures for parts of the split.
         curves: Figures for changed images.
+        published: The errors that the network's paper prints, where it is asked for a paper's protocol.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Judged:
     how: str
     slices: tuple[SliceScores, ...] = ()
     curves: tuple[Curve, ...] = ()
+    published: tuple[PublishedError, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """The model, the data and the numbers, for machines."""
@@ -55,6 +59,8 @@ class Judged:
         if self.how:
             told["protocol"] = self.how
         told |= self.scores.summary()
+        if self.published:
+            told["published"] = [asdict(each) for each in self.published]
         if self.slices:
             told["slices"] = [
                 {"slice": s.name, "images": s.images, "top1": s.top1, "top1_interval": list(s.top1_interval)}
@@ -73,12 +79,22 @@ class Judged:
             ]
         return told
 
+    def papers(self) -> list[str]:
+        """The paper's figures beside ours, in words, with the data that each is of."""
+        ours = f"here {1 - self.scores.top1:.1%} and {1 - self.scores.top_k:.1%} on {self.data.name} {self.split.name}"
+        return [
+            f"published: error {_per_cent(each.top1)} top-1, {_per_cent(each.top5)} top-5 on {each.data}, "
+            f"{each.protocol} ({each.source}); {ours}"
+            for each in self.published
+        ]
+
     def line(self, asked: Evaluate) -> str:
         """What the command prints of it."""
         if asked.json:
             return json.dumps(self.facts())
         lines = [f"{self.name} on {self.data.name}, {self.scores}"]
         lines += [f"  by {self.how}"] if self.how else []
+        lines += [f"  {each}" for each in self.papers()]
         lines += [f"  slice {each}" for each in self.slices]
         for curve in self.curves:
             points = ", ".join(f"{value:g}: {top1:.1%}" for value, top1 in zip(curve.values, curve.top1, strict=True))
@@ -95,7 +111,17 @@ def judge(asked: Evaluate, name: str, bundle: Path) -> Judged:
     model, how = _seen(asked, loaded)
     scores = evaluate(model, split)
     slices, curves = _slices(asked, scores, split), _curves(asked, model, split)
-    return Judged(name, model, data, split, scores, how, slices, curves)
+    published = _published(loaded) if how else ()
+    return Judged(name, model, data, split, scores, how, slices, curves, published)
+
+
+def _published(model: Model) -> tuple[PublishedError, ...]:
+    known = catalogue.published()
+    return tuple(known[model.bundle.name].errors) if model.bundle.name in known else ()
+
+
+def _per_cent(error: float | None) -> str:
+    return "–" if error is None else f"{error:g} %"
 
 
 def _seen(asked: Evaluate, model: Model) -> tuple[Predicts, str]:

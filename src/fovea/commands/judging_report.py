@@ -23,7 +23,7 @@ def report(judged: Judged, folder: Path) -> Path:
         )
         for curve in judged.curves
     }
-    notes = [f"by {judged.how}"] if judged.how else []
+    notes = [f"by {judged.how}", *judged.papers()] if judged.how else []
     told = Told(title=title, facts=judged.facts(), notes=notes, tables=tables, drawn=curves)
     return write_report(folder, judged.scores, judged.split, told)
 

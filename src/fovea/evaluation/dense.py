@@ -1,11 +1,10 @@
 """Dense evaluation: a classifier that slides over a whole image, its Linear layers read as convolutions.
 
 Where windows overlap, work is shared that crops would repeat. A network without padding gives at each place what it
-gives for the crop there; one with padding sees zeros around each crop, but around the whole image alone, so that the
-two differ. Simonyan and Zisserman judge both ways and find them to complete each other.
+gives for the crop there. One with padding sees zeros around each crop, but here around the whole image alone, so that
+the two differ; the second paper finds them to complete each other.
 
-Source: Sermanet et al. 2013, "OverFeat", arXiv:1312.6229, section 3; Simonyan and Zisserman 2014, arXiv:1409.1556,
-section 3.2.
+Source: Sermanet et al. 2013, "OverFeat", arXiv:1312.6229; Simonyan and Zisserman 2014, arXiv:1409.1556, section 3.2.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class DenseNetwork(nn.Module):
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k i j"]:
         """Logits at each place of the last map; one place where the images are of the network's own size.
 
-        The mean over the last two dimensions is the image's logits; the paper takes the mean of the logits' softmax.
+        An image's own are their mean over the last two dimensions, or the mean of the probabilities there.
 
         Raises:
             ShapeError: the images have other channels than the network, or are smaller than its own.
@@ -158,8 +157,7 @@ class _SlidingLinear(nn.Module):
 
 def _sharing(network: nn.Module) -> nn.Module:
     """The same modules anew, on the same parameters and buffers."""
-    tensors = [*network.parameters(), *network.buffers()]
-    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    return copy.deepcopy(network, {id(each): each for each in (*network.parameters(), *network.buffers())})
 
 
 def _body(network: nn.Module) -> nn.Module:
@@ -251,9 +249,8 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _slides(func: Any, operation: str, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
-    if torch.Tag.pointwise in func.tags or operation in CUTTING:
-        return True
-    if "adaptive" not in operation and any(part in operation for part in SLIDING):
+    window = "adaptive" not in operation and any(part in operation for part in SLIDING)
+    if window or torch.Tag.pointwise in func.tags or operation in CUTTING:
         return True
     sides = {each.shape[-2:] for each in inputs if each.ndim >= 4}
     return operation in KEEPING and all(each.ndim >= 4 and each.shape[-2:] in sides for each in outputs)
@@ -271,8 +268,7 @@ def _watch(body: nn.Module, images: Tensor, refuse: _Refusal) -> None:
 
     def refused(operation: str) -> NoReturn:
         unknown = f"does '{operation}', which is not known to slide over an image"
-        why = "pools the whole image" if operation.startswith(REDUCING) else unknown
-        refuse(inside[-1], why)
+        refuse(inside[-1], "pools the whole image" if operation.startswith(REDUCING) else unknown)
 
     with ExitStack() as hooks:
         for name, module in body.named_modules():
@@ -290,8 +286,7 @@ def _watch(body: nn.Module, images: Tensor, refuse: _Refusal) -> None:
 def _check_same(maps: Tensor, logits: Tensor, refuse: _Refusal) -> None:
     if maps.shape != (*logits.shape, 1, 1):
         refuse("", f"gives {tuple(maps.shape)} at its own size, instead of a map of one place for each class")
-    coarse = maps.device.type != "cpu" or maps.dtype.itemsize < 4
-    tolerance = COARSE_TOLERANCE if coarse else TOLERANCE
+    tolerance = TOLERANCE if maps.device.type == "cpu" and maps.dtype.itemsize >= 4 else COARSE_TOLERANCE
     apart = float((maps[:, :, 0, 0] - logits).abs().max())
     if not apart <= tolerance * float(logits.abs().max()):  # NaN too is refused
         refuse("", f"gives other logits when it slides, by up to {apart:.3g} at its own size")

@@ -33,9 +33,9 @@ SAYS: Final = {
     "centre": "one square from the middle",
     "flip": "the square from the middle and its mirror image",
     "five": "four corners and the centre",
-    "ten": "four corners and the centre, and these mirrored (Krizhevsky et al. 2012)",
-    "googlenet_144": "four sizes, three squares, six crops, mirrored (Szegedy et al. 2014)",
-    "vgg_150": "three sizes, 5 by 5 crops, mirrored (Simonyan and Zisserman 2014)",
+    "ten": "four corners and the centre, and these mirrored, as Krizhevsky et al. 2012",
+    "googlenet_144": "four sizes, three squares, six crops, mirrored, as Szegedy et al. 2014",
+    "vgg_150": "three sizes, 5 by 5 crops, mirrored, as Simonyan and Zisserman 2014",
     "random": "random squares of the same image, mirrored or not",
 }
 
