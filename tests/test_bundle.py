@@ -126,8 +126,8 @@ def test_a_folder_without_meaning_is_no_bundle_since_the_meaning_is_written_last
 
 
 def test_another_version_is_refused_with_both_numbers(saved):
-    change(saved, lambda meaning: meaning.update(version=2))
-    with pytest.raises(ModelError, match=r"version 2; this fovea reads fovea-bundle 1"):
+    change(saved, lambda meaning: meaning.update(version=3))
+    with pytest.raises(ModelError, match=r"version 3; this fovea reads fovea-bundle 1 and 2"):
         bundles.load(saved)
 
 

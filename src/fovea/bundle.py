@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fovea.files import BUNDLE_FILE, make_folder, read_json, sha256, write_durab
 
 FORMAT = "fovea-bundle"
 VERSION = 1
+CALIBRATED = 2  # the version of a bundle with a temperature, which a reader of version 1 would not heed
 WEIGHTS, CARD = "weights.safetensors", "README.md"
 
 
@@ -34,6 +36,7 @@ class Bundle:
         preprocessing: What turns an image into the network's input.
         provenance: Seed, options, versions, data name and fingerprint.
         metrics: Results by split, as `Scores.summary` gives them.
+        temperature: What logits are divided by; 1 leaves them as they are. `Model` does it, the network does not.
     """
 
     network: nn.Module
@@ -42,6 +45,7 @@ class Bundle:
     preprocessing: Preprocessing
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
 
     @property
     def name(self) -> str:
@@ -58,7 +62,7 @@ class Bundle:
         digest = write_durably(folder / WEIGHTS, safetensors.torch.save(tensors_of(self.network)))
         meaning = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if self.temperature == 1 else CALIBRATED,
             "architecture": dataclasses.asdict(self.architecture) if self.architecture else None,
             "network_class": type(self.network).__qualname__,
             "classes": list(self.classes),
@@ -67,6 +71,8 @@ class Bundle:
             "metrics": self.metrics,
             "weights": {"file": WEIGHTS, "sha256": digest},
         }
+        if self.temperature != 1:
+            meaning["temperature"] = self.temperature
         write_durably(folder / CARD, card(self).encode())
         write_json(folder / BUNDLE_FILE, meaning)
         return folder
@@ -84,10 +90,10 @@ def load(folder: Path | str, *, network: nn.Module | None = None) -> Bundle:
     """
     folder = Path(folder)
     meaning = read_json(folder / BUNDLE_FILE)
-    if meaning.get("format") != FORMAT or meaning.get("version") != VERSION:
+    if meaning.get("format") != FORMAT or meaning.get("version") not in (VERSION, CALIBRATED):
         raise ModelError(
             f"{folder / BUNDLE_FILE}: format {meaning.get('format')!r}, version {meaning.get('version')!r}; "
-            f"this fovea reads {FORMAT} {VERSION}"
+            f"this fovea reads {FORMAT} {VERSION} and {CALIBRATED}"
         )
     try:
         return _from_meaning(folder, meaning, network)
@@ -136,6 +142,13 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
         more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
         raise ModelError(f"{name}: the weights do not fit the network: {'; '.join(differences[:10])}{more}")
     network.load_state_dict(tensors)
+
+
+def _temperature(folder: Path, meaning: dict[str, Any]) -> float:
+    found = float(meaning["temperature"]) if meaning["version"] == CALIBRATED else 1.0
+    if not (math.isfinite(found) and found > 0):
+        raise ModelError(f"{folder / BUNDLE_FILE}: temperature (={found}) must be above 0 and finite; calibrate again")
+    return found
 
 
 def read_weights(path: Path, digest: str) -> dict[str, Tensor]:
@@ -213,4 +226,5 @@ def _from_meaning(folder: Path, meaning: dict[str, Any], network: nn.Module | No
         preprocessing=Preprocessing(**{**spec, "mean": tuple(spec["mean"]), "std": tuple(spec["std"])}),
         provenance=meaning["provenance"],
         metrics=meaning["metrics"],
+        temperature=_temperature(folder, meaning),
     )

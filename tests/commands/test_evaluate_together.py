@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -35,6 +36,31 @@ def test_the_papers_figure_stands_beside_ours_with_the_data_it_is_of(fovea, tmp_
     assert "published: error 8.75 % top-1, – top-5 on CIFAR-10 test, single view 32x32" in out
     assert "on digits test" in out
     assert json.loads(fovea(*asked, "--json")[1])["published"][0]["top1"] == 8.75
+
+
+def test_a_temperature_is_fitted_kept_and_used(fovea, digits_run, tmp_path):
+    shutil.copytree(digits_run, tmp_path / "run")
+    before = json.loads(fovea("evaluate", digits_run, "--json")[1])
+    code, out, err = fovea("evaluate", tmp_path / "run", "--calibrate", "--json")
+    kept = json.loads((tmp_path / "run/bundle/bundle.json").read_text())
+    calibrated = json.loads(out)
+    assert code == 0
+    assert "fitted on 359 validation images" in err
+    assert (kept["version"], kept["temperature"] != 1) == (2, True)
+    assert calibrated["top1"] == before["top1"]
+    assert calibrated["negative_log_likelihood"] != before["negative_log_likelihood"]
+    assert json.loads(fovea("evaluate", tmp_path / "run", "--json")[1]) == calibrated
+    again = json.loads(fovea("evaluate", tmp_path / "run", "--calibrate", "--json")[1])
+    assert again["negative_log_likelihood"] == pytest.approx(calibrated["negative_log_likelihood"], abs=1e-6)
+
+
+def test_a_damaged_temperature_is_refused(fovea, digits_run, tmp_path):
+    shutil.copytree(digits_run, tmp_path / "run")
+    file = tmp_path / "run/bundle/bundle.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 2, "temperature": 0}))
+    code, out, err = fovea("evaluate", tmp_path / "run")
+    assert (code, out) == (4, "")
+    assert "temperature (=0.0) must be above 0" in err
 
 
 def test_a_model_against_itself_cannot_be_told_apart(fovea, digits_run):

@@ -57,6 +57,8 @@ class Evaluate:
     """A CSV with a column path, whose columns --slices names."""
     robustness: tuple[str, ...] = ()
     """Judge changed images, too: gaussian_noise, gaussian_blur, contrast, jpeg, shift, rotation, scale."""
+    calibrate: bool = False
+    """First fit a temperature on the validation split and keep it in each bundle, for evaluate and predict."""
     report: Path | None = None
     """A folder for report.html, report.json, predictions.csv and pictures, below it one for each of several models."""
     json: bool = False

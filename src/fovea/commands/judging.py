@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from fovea.architectures.catalogue import PublishedError
 from fovea.commands.evaluate import Evaluate
 from fovea.commands.loading import load_model
 from fovea.commands.progress import counting
+from fovea.data.copies import copies
 from fovea.data.sets import Data, Split
 from fovea.errors import UsageError
+from fovea.evaluation.calibration import fitted_temperature
 from fovea.evaluation.judge import Predicts, evaluate
 from fovea.evaluation.protocols import Seen, SeenWhole, protocol
 from fovea.evaluation.scores import Scores
@@ -41,6 +43,7 @@ class Judged:
         slices: Figures for parts of the split.
         curves: Figures for changed images.
         published: The errors that the network's paper prints, where it is asked for a paper's protocol.
+        copies: How many of the images judged stand in the data's training split, too, to the byte.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Judged:
     slices: tuple[SliceScores, ...] = ()
     curves: tuple[Curve, ...] = ()
     published: tuple[PublishedError, ...] = ()
+    copies: int = 0
 
     def facts(self) -> dict[str, Any]:
         """The model, the data and the numbers, for machines."""
@@ -59,6 +63,8 @@ class Judged:
         if self.how:
             told["protocol"] = self.how
         told |= self.scores.summary()
+        if self.copies:
+            told["copies_in_train"] = self.copies
         if self.published:
             told["published"] = [asdict(each) for each in self.published]
         if self.slices:
@@ -79,10 +85,11 @@ class Judged:
             ]
         return told
 
-    def papers(self) -> list[str]:
-        """The paper's figures beside ours, in words, with the data that each is of."""
+    def notes(self) -> list[str]:
+        """What belongs beside the figures: copies in training, and the paper's own with the data that each is of."""
         ours = f"here {1 - self.scores.top1:.1%} and {1 - self.scores.top_k:.1%} on {self.data.name} {self.split.name}"
-        return [
+        copied = f"{self.copies:,} of these images stand in the training split, too, to the byte"
+        return ([copied] if self.copies else []) + [
             f"published: error {_per_cent(each.top1)} top-1, {_per_cent(each.top5)} top-5 on {each.data}, "
             f"{each.protocol} ({each.source}); {ours}"
             for each in self.published
@@ -94,7 +101,7 @@ class Judged:
             return json.dumps(self.facts())
         lines = [f"{self.name} on {self.data.name}, {self.scores}"]
         lines += [f"  by {self.how}"] if self.how else []
-        lines += [f"  {each}" for each in self.papers()]
+        lines += [f"  {each}" for each in self.notes()]
         lines += [f"  slice {each}" for each in self.slices]
         for curve in self.curves:
             points = ", ".join(f"{value:g}: {top1:.1%}" for value, top1 in zip(curve.values, curve.top1, strict=True))
@@ -108,11 +115,31 @@ def judge(asked: Evaluate, name: str, bundle: Path) -> Judged:
     data = _data(asked, bundle)
     _warn_of_other_data(loaded, data)
     split = data.split(asked.split or ("test" if data.test is not None else "validation"))
+    if asked.calibrate:
+        loaded = _calibrated(loaded, data, split, bundle)
     model, how = _seen(asked, loaded)
     scores = evaluate(model, split)
     slices, curves = _slices(asked, scores, split), _curves(asked, model, split)
     published = _published(loaded) if how else ()
-    return Judged(name, model, data, split, scores, how, slices, curves, published)
+    trained_on = data.train if split.name != "train" else None
+    copied = 0 if trained_on is None else len(copies(split, trained_on))
+    return Judged(name, model, data, split, scores, how, slices, curves, published, copied)
+
+
+def _calibrated(model: Model, data: Data, judged: Split, folder: Path) -> Model:
+    """The model with a temperature fitted anew, which is kept in its bundle."""
+    validation = data.validation
+    if validation is None or judged.name == validation.name:
+        raise UsageError(
+            f"--calibrate fits a temperature on a validation split that is not the one judged; {data.name} has none "
+            f"left: cut one with --cut, or judge another --split"
+        )
+    scores = evaluate(model, validation)
+    temperature = model.bundle.temperature * fitted_temperature(scores.logits, scores.labels)
+    bundle = replace(model.bundle, temperature=temperature)
+    bundle.save(folder)
+    print(f"{folder}: temperature {temperature:.3f}, fitted on {len(validation):,} validation images", file=sys.stderr)
+    return fovea.Model(bundle, device=model.device)
 
 
 def _published(model: Model) -> tuple[PublishedError, ...]:

@@ -9,6 +9,8 @@ from fovea.commands.judging import Judged
 from fovea.evaluation.report import Told, write_report
 from fovea.pictures.page import Table
 
+UNITS = {"shift": "shift, pixels", "rotation": "rotation, degrees", "scale": "scale, factor"}
+
 
 def report(judged: Judged, folder: Path) -> Path:
     """Write it into a folder; the path of its page."""
@@ -18,13 +20,13 @@ def report(judged: Judged, folder: Path) -> Path:
         f"robustness_{curve.change}": pictures.sweep(
             curve.values,
             {"right": (curve.top1, curve.intervals), "answer as without the change": (curve.mean_agreement, ())},
-            change=curve.change,
-            title=title,
+            change=UNITS.get(curve.change, f"{curve.change}, severity"),
+            title=f"{title}: {curve.change}",
         )
         for curve in judged.curves
     }
-    notes = [f"by {judged.how}", *judged.papers()] if judged.how else []
-    told = Told(title=title, facts=judged.facts(), notes=notes, tables=tables, drawn=curves)
+    notes = [f"by {judged.how}"] if judged.how else []
+    told = Told(title=title, facts=judged.facts(), notes=[*notes, *judged.notes()], tables=tables, drawn=curves)
     return write_report(folder, judged.scores, judged.split, told)
 
 

@@ -108,7 +108,7 @@ class Seen:
         spec, views = self.model.bundle.preprocessing, self.protocol.views
         labels = torch.zeros(count, dtype=torch.int64)
         every = _Views(images, labels, spec, None, workers=WORKERS, protocol=self.protocol, start=start)
-        found = network_logits(self.model.network, every, self.model.device)
+        found = self.model.tempered(network_logits(self.model.network, every, self.model.device))
         found = found.view(count, views, -1)
         return averaged(list(found.unbind(1))).float() if self.protocol.average == "probabilities" else found.mean(1)
 
@@ -160,11 +160,12 @@ class SeenWhole:
             return torch.cat([self._one(network, whole) for whole in ready])
 
     def _one(self, network: nn.Module, scaled: list[NDArray[np.generic]]) -> Float[Tensor, "1 k"]:
-        spec, found = self.model.bundle.preprocessing, []
+        spec = self.model.bundle.preprocessing
+        found: list[Tensor] = []
         for planes in scaled:
             both = np.ascontiguousarray(np.stack([planes, planes[:, ::-1]]))
             pixels = torch.from_numpy(both).permute(0, 3, 1, 2).to(self.model.device)
-            found += network(spec.normalise(pixels)).float().cpu().mean((2, 3)).split(1)
+            found += self.model.tempered(network(spec.normalise(pixels)).float().cpu().mean((2, 3)))[:, None].unbind()
         return averaged(found).float() if self.average == "probabilities" else torch.stack(found).mean(0)
 
     def __str__(self) -> str:

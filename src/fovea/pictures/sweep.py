@@ -44,6 +44,8 @@ def draw(values: Sequence[float], lines: Mapping[str, Line], *, change: str, tit
     for name, (accuracies, intervals) in lines.items():
         if len(accuracies) != len(values) or len(intervals) not in (0, len(values)):
             raise ShapeError(f"the line {name!r} has {len(accuracies)} points for {len(values)} values")
+    from matplotlib.ticker import MaxNLocator
+
     with house_style():
         figure = sheet(6.8, 4.2, title)
         axes = figure.subplots()
@@ -55,6 +57,8 @@ def draw(values: Sequence[float], lines: Mapping[str, Line], *, change: str, tit
             axes.plot(
                 values, [100 * each for each in accuracies], color=color, marker=marker, linestyle=style, label=name
             )
+        if all(float(value).is_integer() for value in values):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel=change, ylabel="images, %", ylim=(0, 102))
         figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -60,7 +60,11 @@ class Model:
         """Logits of raw images, in their order, on the CPU."""
         labels = torch.zeros(len(images), dtype=torch.int64)
         fitted = Fitted(images, labels, self.bundle.preprocessing, None, workers=os.cpu_count() or 1)
-        return network_logits(self.network, fitted, self.device)
+        return self.tempered(network_logits(self.network, fitted, self.device))
+
+    def tempered(self, logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
+        """The network's logits divided by the bundle's temperature: classes stay as they are, confidences change."""
+        return logits if self.bundle.temperature == 1 else logits / self.bundle.temperature
 
 
 def network_logits(
