@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -150,3 +152,17 @@ def test_weights_are_not_fitted_on_the_split_that_is_judged(fovea, digits_run):
     )
     assert code == 2
     assert "a validation split that is not the one judged" in err
+
+
+@pytest.mark.parametrize("protocol", ["centre", "ten"])
+def test_two_processes_print_what_one_does(protocol, digits_run):
+    asked = ["-m", "fovea", "evaluate", str(digits_run), "--split", "train", "--protocol", protocol, "--json"]
+    launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    said = [
+        subprocess.run([sys.executable, *way, *asked], capture_output=True, text=True, timeout=300, check=False)
+        for way in ([], launched)
+    ]
+    assert [each.returncode for each in said] == [0, 0], said[1].stderr[-2000:]
+    one, two = (each.stdout.splitlines() for each in said)
+    assert one == two
+    assert json.loads(one[0])["images"] == 1079

@@ -33,4 +33,4 @@ def test_files_are_compared_by_their_bytes(tmp_path) -> None:
     (tmp_path / "test/bee/6.png").write_bytes((tmp_path / "train/ant/2.png").read_bytes())
     data = fovea.open_data(tmp_path)
     found = copies(data.split("test"), data.split("train"))
-    assert [data.split("test").images.name(index) for index in found] == [str(tmp_path / "test/bee/6.png")]
+    assert [data.split("test").images.name(int(index)) for index in found] == [str(tmp_path / "test/bee/6.png")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -77,15 +78,23 @@ def run(arguments: list[str]) -> int:
     if asked.data is not None:
         check_source(asked.data)
 
+    from fovea.runtime.ranks import joined
+
+    with joined() as share:
+        _judge_all(asked, places, share)
+    return 0
+
+
+def _judge_all(asked: Evaluate, places: Sequence[Path], share: tuple[int, int]) -> None:
     from fovea.commands.judging import Judged, judge
     from fovea.commands.judging_report import report
     from fovea.commands.judging_together import compared, ensembled
 
     judged: list[Judged] = []
     for model, place in zip(asked.models, places, strict=True):
-        judged.append(judge(asked, model, place))
+        judged.append(judge(asked, model, place, share))
         print(judged[-1].line(asked), flush=True)
-        if asked.report is not None:
+        if asked.report is not None and share[0] == 0:
             folder = asked.report if len(places) == 1 else asked.report / f"model_{len(judged)}"
             print(f"report: {report(judged[-1], folder)}", file=sys.stderr if asked.json else sys.stdout, flush=True)
     if asked.ensemble:
@@ -93,7 +102,6 @@ def run(arguments: list[str]) -> int:
     if asked.compare:
         for sentence in compared(asked, judged):
             print(sentence)
-    return 0
 
 
 def _check(asked: Evaluate) -> None:

@@ -109,9 +109,10 @@ class Judged:
         return "\n".join(lines)
 
 
-def judge(asked: Evaluate, name: str, bundle: Path) -> Judged:
-    """Load a model, find its data, and judge it."""
+def judge(asked: Evaluate, name: str, bundle: Path, share: tuple[int, int]) -> Judged:
+    """Load a model, find its data, and judge it, the images shared with other processes."""
     loaded = load_model(bundle, device=asked.device, network=asked.network)
+    loaded.share = share
     data = _data(asked, bundle)
     _warn_of_other_data(loaded, data)
     split = data.split(asked.split or ("test" if data.test is not None else "validation"))
@@ -137,9 +138,10 @@ def _calibrated(model: Model, data: Data, judged: Split, folder: Path) -> Model:
     scores = evaluate(model, validation)
     temperature = model.bundle.temperature * fitted_temperature(scores.logits, scores.labels)
     bundle = replace(model.bundle, temperature=temperature)
-    bundle.save(folder)
+    if model.share[0] == 0:
+        bundle.save(folder)
     print(f"{folder}: temperature {temperature:.3f}, fitted on {len(validation):,} validation images", file=sys.stderr)
-    return fovea.Model(bundle, device=model.device)
+    return fovea.Model(bundle, device=model.device, share=model.share)
 
 
 def _published(model: Model) -> tuple[PublishedError, ...]:

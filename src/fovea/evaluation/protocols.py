@@ -21,7 +21,7 @@ from fovea.data.views import random_views, views
 from fovea.errors import ModelError, ShapeError, UsageError, require, suggestion
 from fovea.evaluation.dense import fully_convolutional
 from fovea.evaluation.ensembles import averaged
-from fovea.runtime.model import Model, network_logits
+from fovea.runtime.model import Model
 
 Average = Literal["probabilities", "logits"]
 
@@ -108,7 +108,7 @@ class Seen:
         spec, views = self.model.bundle.preprocessing, self.protocol.views
         labels = torch.zeros(count, dtype=torch.int64)
         every = _Views(images, labels, spec, None, workers=WORKERS, protocol=self.protocol, start=start)
-        found = self.model.tempered(network_logits(self.model.network, every, self.model.device))
+        found = self.model.logits_of(every)
         found = found.view(count, views, -1)
         return averaged(list(found.unbind(1))).float() if self.protocol.average == "probabilities" else found.mean(1)
 

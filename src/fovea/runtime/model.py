@@ -22,6 +22,7 @@ from fovea.data.sets import Images
 from fovea.errors import MachineError, ModelError, UsageError
 from fovea.runtime.find import find_bundle
 from fovea.runtime.folding import folded
+from fovea.runtime.ranks import summed
 
 # Batches are cut at fixed boundaries by index, so that logits do not depend on who asks for how many.
 BATCH_SIZE = 256
@@ -37,13 +38,16 @@ class Model:
     Args:
         bundle: The network with its meaning.
         device: Where the network runs.
+        share: This process's place and how many processes share the images, each of which then asks for the same
+            logits; (0, 1) for one alone. `runtime.ranks.joined` has brought them together.
 
     Raises:
         MachineError: there is no such device here.
     """
 
-    def __init__(self, bundle: Bundle, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, bundle: Bundle, *, device: torch.device | str = "cpu", share: tuple[int, int] = (0, 1)) -> None:
         self.bundle = bundle
+        self.share = share
         try:
             self.device = torch.device(device)
             self.network = bundle.network.to(self.device).to(memory_format=torch.channels_last).eval()
@@ -60,7 +64,15 @@ class Model:
         """Logits of raw images, in their order, on the CPU."""
         labels = torch.zeros(len(images), dtype=torch.int64)
         fitted = Fitted(images, labels, self.bundle.preprocessing, None, workers=os.cpu_count() or 1)
-        return self.tempered(network_logits(self.network, fitted, self.device))
+        return self.logits_of(fitted)
+
+    def logits_of(self, fitted: Fitted) -> Float[Tensor, "n k"]:
+        """Logits of fitted images, on the CPU, by all processes that share them, divided by the temperature."""
+        rank, ranks = self.share
+        if ranks == 1:
+            return self.tempered(network_logits(self.network, fitted, self.device))
+        parts = _by_batch(self.network, fitted, self.device, range(rank, _batches(fitted), ranks))
+        return self.tempered(summed(parts, BATCH_SIZE, len(fitted), len(self.classes)))
 
     def tempered(self, logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
         """The network's logits divided by the bundle's temperature: classes stay as they are, confidences change."""
@@ -85,8 +97,19 @@ def network_logits(
         rank: This process's place.
         ranks: How many share the work.
     """
+    parts = _by_batch(network, fitted, device, range(rank, _batches(fitted), ranks))
+    if ranks == 1:
+        return torch.cat(list(parts.values()))
+    return _spread(parts, len(fitted))
+
+
+def _batches(fitted: Fitted) -> int:
+    return math.ceil(len(fitted) / BATCH_SIZE)
+
+
+def _by_batch(network: nn.Module, fitted: Fitted, device: torch.device, share: range) -> dict[int, Tensor]:
+    """The logits of some batches by their places."""
     parts: dict[int, Tensor] = {}
-    share = range(rank, math.ceil(len(fitted) / BATCH_SIZE), ranks)
     with _one_at_a_time, torch.inference_mode(), ExitStack() as stack:
         stack.callback(network.train, network.training)
         network.eval()
@@ -95,9 +118,7 @@ def network_logits(
             if not parts and len(fitted) >= FOLDS_FROM:
                 stack.enter_context(folded(network, images[:2]))
             parts[place] = network(images).float().cpu()
-    if ranks == 1:
-        return torch.cat(list(parts.values()))
-    return _spread(parts, len(fitted))
+    return parts
 
 
 def _spread(parts: dict[int, Tensor], count: int) -> Tensor:
