@@ -103,3 +103,14 @@ def test_whatever_predicts_is_enough():
             return torch.tensor([[0.0, 1.0]]).repeat(len(images), 1)
 
     assert evaluate(Always(), split_of([0, 1, 1], ("a", "b"))).top1 == pytest.approx(2 / 3)
+
+
+def test_a_protocol_by_name_judges_the_views() -> None:
+    model = model_of(("ant", "bee", "cow"))
+    split = split_of([0, 1, 2, 2], ("ant", "bee", "cow"))
+    once, mirrored = evaluate(model, split), evaluate(model, split, protocol="flip")
+    assert mirrored.images == once.images == 4
+    assert model.bundle.network.seen == 4 + 8
+    assert mirrored.negative_log_likelihood > once.negative_log_likelihood
+    with pytest.raises(UsageError, match="Did you mean flip"):
+        evaluate(model, split, protocol="flop")

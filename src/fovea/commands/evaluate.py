@@ -13,6 +13,7 @@ import tyro
 from fovea.commands.parsing import parse
 from fovea.data.names import check_source
 from fovea.errors import UsageError, require
+from fovea.files import make_folder
 from fovea.runtime.find import find_bundle
 
 
@@ -57,7 +58,7 @@ class Evaluate:
     slice_table: Path | None = None
     """A CSV with a column path, whose columns --slices names."""
     robustness: tuple[str, ...] = ()
-    """Judge changed images, too: gaussian_noise, gaussian_blur, contrast, jpeg, shift, rotation, scale."""
+    """Judge changed images, too: gaussian_noise, shot_noise, gaussian_blur, contrast, jpeg, shift, rotation, scale."""
     calibrate: bool = False
     """First fit a temperature on the validation split and keep it in each bundle, for evaluate and predict."""
     report: Path | None = None
@@ -77,6 +78,8 @@ def run(arguments: list[str]) -> int:
     places = [find_bundle(model) for model in asked.models]
     if asked.data is not None:
         check_source(asked.data)
+    if asked.report is not None:
+        make_folder(asked.report)  # a place that cannot be written is told before the work, not after it
 
     from fovea.runtime.ranks import joined
 

@@ -19,7 +19,7 @@ from fovea.data.sets import Data, Split
 from fovea.errors import UsageError
 from fovea.evaluation.calibration import fitted_temperature
 from fovea.evaluation.judge import Predicts, evaluate
-from fovea.evaluation.protocols import Seen, SeenWhole, protocol
+from fovea.evaluation.protocols import seen
 from fovea.evaluation.scores import Scores
 from fovea.evaluation.slices import SliceScores, sliced, slices_by_column, slices_by_pattern
 from fovea.files import RUN_FILE, read_json
@@ -118,7 +118,8 @@ def judge(asked: Evaluate, name: str, bundle: Path, share: tuple[int, int]) -> J
     split = data.split(asked.split or ("test" if data.test is not None else "validation"))
     if asked.calibrate:
         loaded = _calibrated(loaded, data, split, bundle)
-    model, how = _seen(asked, loaded)
+    model = seen(loaded, asked.protocol, average=asked.average, views=asked.views, seed=asked.seed)
+    how = "" if asked.protocol == "centre" else str(model)
     scores = evaluate(model, split)
     slices, curves = _slices(asked, scores, split), _curves(asked, model, split)
     published = _published(loaded) if how else ()
@@ -151,16 +152,6 @@ def _published(model: Model) -> tuple[PublishedError, ...]:
 
 def _per_cent(error: float | None) -> str:
     return "–" if error is None else f"{error:g} %"
-
-
-def _seen(asked: Evaluate, model: Model) -> tuple[Predicts, str]:
-    if asked.protocol == "dense":
-        dense = SeenWhole(model, asked.average)
-        return dense, str(dense)
-    if asked.protocol == "centre":
-        return model, ""
-    chosen = protocol(asked.protocol, average=asked.average, views=asked.views, seed=asked.seed)
-    return Seen(model, chosen), str(chosen)
 
 
 def _slices(asked: Evaluate, scores: Scores, split: Split) -> tuple[SliceScores, ...]:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from fovea.data.arrays import images_of_arrays
 from fovea.data.sets import Images, Split
 from fovea.errors import DataError, UsageError, suggestion
+from fovea.evaluation.protocols import seen
 from fovea.evaluation.scores import Scores, score
-from fovea.runtime.model import as_model
+from fovea.runtime.model import Model, as_model
 
 
-@runtime_checkable
 @runtime_checkable
 class Predicts(Protocol):
     """Whatever turns raw images into logits."""
@@ -31,19 +31,27 @@ class Predicts(Protocol):
         ...
 
 
-def evaluate(model: Predicts | nn.Module, data: Split | tuple[Any, Any]) -> Scores:
+def evaluate(model: Predicts | nn.Module, data: Split | tuple[Any, Any], *, protocol: str = "centre") -> Scores:
     """Judge a model on images with labels.
 
     Args:
         model: What `fovea.load` or `Run.model` gives; or any module, which then receives pixels scaled to [0, 1].
         data: A split such as `data.test`; or a pair (images, labels), whose labels index the model's classes.
+        protocol: How one image becomes several views whose probabilities are averaged: centre, flip, five, ten,
+            googlenet_144, vgg_150, random (16 views) or dense. `evaluation.protocols.seen` has more choices.
 
     Raises:
+        UsageError: an unknown protocol, or one other than centre for what is neither a module nor a `Model`.
+        ModelError, ShapeError: the network or the images do not take the protocol.
         DataError: the data has a class that the model does not know.
     """
     split = data if isinstance(data, Split) else _split(model, *data)
     judged = as_model(model, split.images, split.classes) if isinstance(model, nn.Module) else model
     labels = matched_labels(split, judged.classes)
+    if protocol != "centre":
+        if not isinstance(judged, Model):
+            raise UsageError(f"protocol {protocol!r} wants a fovea.Model or a module, not a {type(judged).__name__}")
+        judged = seen(judged, protocol)
     return score(judged.logits(split.images), labels, split=split.name, classes=judged.classes)
 
 

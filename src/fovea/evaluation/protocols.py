@@ -75,7 +75,8 @@ def protocol(name: str, *, average: Average = "probabilities", views: int = RAND
         UsageError: an unknown name, or no view.
     """
     if name not in SAYS:
-        raise UsageError(f"unknown protocol {name!r}; choose from {', '.join(SAYS)}.{suggestion(name, SAYS)}")
+        known = (*SAYS, "dense")
+        raise UsageError(f"unknown protocol {name!r}; choose from {', '.join(known)}.{suggestion(name, known)}")
     require("views", views, views > 0, "1 or more")
     return Protocol(name=name, views=VIEWS.get(name, views), average=average, seed=seed)
 
@@ -91,6 +92,9 @@ class Seen:
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the logits."""
         return self.model.classes
+
+    def __str__(self) -> str:
+        return str(self.protocol)
 
     def logits(self, images: Images) -> Float[Tensor, "n k"]:
         """One row for each image, whose softmax is the mean over the views, or which is their mean itself.
@@ -175,6 +179,28 @@ class SeenWhole:
             f"dense (the whole image and its mirror image, shorter side {sides}; {2 * len(scales)} forward passes "
             f"over the whole image, {self.average} averaged; Simonyan and Zisserman 2014)"
         )
+
+
+def seen(
+    model: Model, name: str, *, average: Average = "probabilities", views: int = RANDOM_VIEWS, seed: int = 0
+) -> Model | Seen | SeenWhole:
+    """A model that judges by the protocol of that name, "dense" included; "centre" is the model itself.
+
+    Args:
+        model: The model.
+        name: One of `SAYS`, or "dense".
+        average: What is averaged over the views.
+        views: How many random ones.
+        seed: What random views are drawn from.
+
+    Raises:
+        UsageError: an unknown name, or no view.
+    """
+    if name == "centre":
+        return model
+    if name == "dense":
+        return SeenWhole(model, average)
+    return Seen(model, protocol(name, average=average, views=views, seed=seed))
 
 
 def _whole(image: NDArray[np.generic], spec: Preprocessing) -> NDArray[np.generic]:
