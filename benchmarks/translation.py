@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--picture", type=Path, default=None)
     asked = parser.parse_args()
 
@@ -84,8 +85,8 @@ def main() -> None:
     data = Data(name="mnist, framed", classes=mnist.classes, channels=1, image_size=SIDE, padded_below=SIDE, **splits)
     lines = {}
     print(f"pixels{'':>26}" + "".join(f"{shift:>8}" for shift in SHIFTS))
-    for name, build in NETS.items():
-        found = []
+    for name in asked.nets:
+        build, found = NETS[name], []
         for seed in asked.seeds:
             options = fovea.TrainingOptions().but(epochs=asked.epochs, seed=seed)
             with tempfile.TemporaryDirectory() as folder:
