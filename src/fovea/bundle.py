@@ -145,10 +145,10 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
 
 
 def _temperature(folder: Path, meaning: dict[str, Any]) -> float:
-    found = float(meaning["temperature"]) if meaning["version"] == CALIBRATED else 1.0
-    if not (math.isfinite(found) and found > 0):
+    found = meaning["temperature"] if meaning["version"] == CALIBRATED else 1.0
+    if not (isinstance(found, int | float) and math.isfinite(found) and found > 0):
         raise ModelError(f"{folder / BUNDLE_FILE}: temperature (={found}) must be above 0 and finite; calibrate again")
-    return found
+    return float(found)
 
 
 def read_weights(path: Path, digest: str) -> dict[str, Tensor]:

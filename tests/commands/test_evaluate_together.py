@@ -56,13 +56,14 @@ def test_a_temperature_is_fitted_kept_and_used(fovea, digits_run, tmp_path):
     assert again["negative_log_likelihood"] == pytest.approx(calibrated["negative_log_likelihood"], abs=1e-6)
 
 
-def test_a_damaged_temperature_is_refused(fovea, digits_run, tmp_path):
+@pytest.mark.parametrize("value", [0, "warm", None])
+def test_a_damaged_temperature_is_refused(value, fovea, digits_run, tmp_path):
     shutil.copytree(digits_run, tmp_path / "run")
     file = tmp_path / "run/bundle/bundle.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 2, "temperature": 0}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 2, "temperature": value}))
     code, out, err = fovea("evaluate", tmp_path / "run")
     assert (code, out) == (4, "")
-    assert "temperature (=0.0) must be above 0" in err
+    assert f"temperature (={value}) must be above 0" in err
 
 
 def test_a_model_against_itself_cannot_be_told_apart(fovea, digits_run):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import io
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fovea.data.sources.table import HEADS
+from fovea.data.sources.table import HEADS, rows_of
 from fovea.errors import DataError, ShapeError, suggestion
 from fovea.evaluation.metrics import check_counts, predicted, wilson_interval
 
@@ -181,7 +179,7 @@ def _endings(path: str) -> Iterator[str]:
 
 def _listed(table: Path, column: str) -> dict[str, tuple[str, int]]:
     """The column's value and the line of each path in the table."""
-    rows = _rows(table)
+    rows = rows_of(table)
     _, head = next(rows, (0, []))
     if not head:
         raise DataError(f"{table}: is empty; expected a head such as 'path,{column}', then a line for each image")
@@ -205,25 +203,3 @@ def _listed(table: Path, column: str) -> dict[str, tuple[str, int]]:
         if before != value:
             raise DataError(f"{table}, line {line}: {path} is {value!r} here and {before!r} in line {other}; keep one")
     return found
-
-
-def _rows(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows that hold something, with their line numbers."""
-    try:
-        content = table.read_bytes()
-    except OSError as error:
-        raise DataError(f"{table}: cannot be read ({error.strerror})") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"{table}, line {line}: is no UTF-8 ({error.reason}); save the table as UTF-8") from error
-    separator = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield reader.line_num, row
-    except csv.Error as error:
-        place = f"{table}, line {reader.line_num}"
-        raise DataError(f"{place}: cannot be read as a table ({error}); mend the line") from error

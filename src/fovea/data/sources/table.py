@@ -39,7 +39,7 @@ def list_csv(path: Path) -> Listing:
         DataError: with the line: text that is no UTF-8, a row that is too short, a path that leads out of the folder
             or has two labels, a split by another name.
     """
-    rows = _rows(path)
+    rows = rows_of(path)
     number, first = next(rows, (0, []))
     columns = _columns(path, first)
     with_head = columns is not None
@@ -74,7 +74,7 @@ def list_csv(path: Path) -> Listing:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def rows_of(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows that hold something, with their line numbers."""
     try:
         size = path.stat().st_size
