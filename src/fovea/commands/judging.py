@@ -116,12 +116,13 @@ def judge(asked: Evaluate, name: str, bundle: Path, share: tuple[int, int]) -> J
     data = _data(asked, bundle)
     _warn_of_other_data(loaded, data)
     split = data.split(asked.split or ("test" if data.test is not None else "validation"))
+    sweeps = _sweeps(asked, split)
     if asked.calibrate:
         loaded = _calibrated(loaded, data, split, bundle)
     model = seen(loaded, asked.protocol, average=asked.average, views=asked.views, seed=asked.seed)
     how = "" if asked.protocol == "centre" else str(model)
     scores = evaluate(model, split)
-    slices, curves = _slices(asked, scores, split), _curves(asked, model, split)
+    slices, curves = _slices(asked, scores, split), _curves(asked, model, split, sweeps)
     published = _published(loaded) if how else ()
     trained_on = data.train if split.name != "train" else None
     copied = 0 if trained_on is None else len(copies(split, trained_on))
@@ -168,15 +169,20 @@ def _slices(asked: Evaluate, scores: Scores, split: Split) -> tuple[SliceScores,
     return tuple(sliced(scores.logits, scores.labels, dict(found)))
 
 
-def _curves(asked: Evaluate, model: Predicts, split: Split) -> tuple[Curve, ...]:
+def _sweeps(asked: Evaluate, split: Split) -> dict[str, tuple[float, ...]]:
+    """The values of each change asked for; an unknown one is refused here, before anything is judged."""
     if not asked.robustness:
-        return ()
-    from fovea.evaluation.robustness import curve, default_values
+        return {}
+    from fovea.evaluation.robustness import default_values
 
     side = min(split.images[0].shape[:2])
-    return tuple(
-        curve(model, split, change, default_values(change, side), seed=asked.seed) for change in asked.robustness
-    )
+    return {change: default_values(change, side) for change in asked.robustness}
+
+
+def _curves(asked: Evaluate, model: Predicts, split: Split, sweeps: dict[str, tuple[float, ...]]) -> tuple[Curve, ...]:
+    from fovea.evaluation.robustness import curve
+
+    return tuple(curve(model, split, change, values, seed=asked.seed) for change, values in sweeps.items())
 
 
 def _data(asked: Evaluate, bundle: Path) -> Data:
