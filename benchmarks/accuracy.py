@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,8 +20,7 @@ from pathlib import Path
 
 import torch
 
-# Student's t, 97.5 %, by degrees of freedom.
-T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+from fovea.evaluation.seeds import over_seeds
 
 
 def main() -> None:
@@ -51,10 +48,7 @@ def main() -> None:
         print(f"{seed:>4}  {scores['validation'][-1]:>10.2%}  {scores['test'][-1]:>6.2%}  {seconds:>7.0f}", flush=True)
     for split, values in scores.items():
         if len(values) > 1:
-            spread = statistics.stdev(values)
-            half = T975[min(len(values) - 1, 9)] * spread / math.sqrt(len(values))
-            mean = statistics.mean(values)
-            print(f"{split}: mean {mean:.3%}, standard deviation {spread:.3%}, 95 % interval of the mean ± {half:.3%}")
+            print(f"{split}: {over_seeds(values)}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def drawn() -> dict[str, tuple[str | None, str]]:
 
 def test_every_class_is_drawn_and_every_drawn_class_exists() -> None:
     assert set(drawn()) == set(CLASSES)
-    assert len(CLASSES) == 11
+    assert len(CLASSES) == 12
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))

@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "runtime",
     },
     "transfer": {"architectures", "errors"},
-    "experiments": {"bundle", "data", "errors", "files", "training"},
+    "experiments": {"bundle", "data", "errors", "evaluation", "files", "training"},
 }
 SEE_ALL = ("commands", "__init__", "__main__")
 

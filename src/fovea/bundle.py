@@ -192,6 +192,8 @@ def card(bundle: Bundle) -> str:
     for split, scores in bundle.metrics.items():
         low, high = scores["top1_interval"]
         lines += [f"| {split} | {scores['images']:,} | {scores['top1']:.2%} | {low:.2%} to {high:.2%} |"]
+    if bundle.temperature != 1:
+        lines += ["", f"Logits are divided by a temperature of {bundle.temperature:.4g}, fitted on validation images."]
     lines += ["", "## Origin", "", "```json", json.dumps(bundle.provenance, indent=2, ensure_ascii=False), "```", ""]
     return "\n".join(lines)
 

@@ -3,7 +3,8 @@
     FoveaError                 1  a bug of ours, when raised bare
     ├── UsageError             2  a name, a flag or an argument
     ├── DataError              3  images, labels, data sets
-    │   └── UnreadableImage    3  one file that is no image we take
+    │   ├── UnreadableImage    3  one file that is no image we take
+    │   └── Unlabelled         3  images of which none has a label
     ├── ModelError             4  networks, bundles, checkpoints
     │   └── ShapeError         4  sizes that do not fit each other
     ├── MachineError           5  disk, memory, a missing package
@@ -51,6 +52,10 @@ class UnreadableImage(DataError):
     def __init__(self, message: str, reason: str = "damaged") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Unlabelled(DataError):
+    """A set of images of which none has a label: nothing to learn from or to judge by, but enough to predict."""
 
 
 class ModelError(FoveaError, ValueError):

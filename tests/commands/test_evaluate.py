@@ -44,7 +44,7 @@ def test_without_a_model_it_says_what_to_type(fovea):
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["--split", "tset"], 2, "digits has no split 'tset'; there are train, validation, test"),
+        (["--split", "tset"], 2, "digits has no split 'tset'; there are train, validation, test, and all"),
         (["--data", "minst"], 2, "Did you mean mnist"),
         (["--device", "warp"], 2, "warp"),
     ],

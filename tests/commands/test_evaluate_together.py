@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,8 @@ def test_a_temperature_is_fitted_kept_and_used(fovea, digits_run, tmp_path):
     assert (kept["version"], kept["temperature"] != 1) == (2, True)
     assert calibrated["top1"] == before["top1"]
     assert calibrated["negative_log_likelihood"] != before["negative_log_likelihood"]
+    assert kept["metrics"]["test"]["negative_log_likelihood"] == calibrated["negative_log_likelihood"]
+    assert f"a temperature of {kept['temperature']:.4g}" in (tmp_path / "run/bundle/README.md").read_text()
     assert json.loads(fovea("evaluate", tmp_path / "run", "--json")[1]) == calibrated
     again = json.loads(fovea("evaluate", tmp_path / "run", "--calibrate", "--json")[1])
     assert again["negative_log_likelihood"] == pytest.approx(calibrated["negative_log_likelihood"], abs=1e-6)
@@ -138,6 +141,11 @@ def test_a_report_stands_alone_and_lists_every_image(fovea, digits_run, tmp_path
         (["--slice-table", "t.csv"], "wants --slices"),
         (["--views", "0", "--protocol", "random"], "views (=0)"),
         (["--protocol", "eleven"], "eleven"),
+        (["--views", "3"], "--views belongs to --protocol random; --protocol is centre"),
+        (["--average", "logits"], "--average belongs to a --protocol of several views"),
+        (["--scales", "40", "--protocol", "ten"], "--scales belongs to --protocol dense; --protocol is ten"),
+        (["--batch-size", "0"], "batch_size (=0) must be 1 or more"),
+        (["--calibrate", "--split", "all"], "a validation split that is not the one judged"),
         (["--robustness", "jpg"], "jpeg"),
     ],
 )
@@ -155,7 +163,118 @@ def test_weights_are_not_fitted_on_the_split_that_is_judged(fovea, digits_run):
     assert "a validation split that is not the one judged" in err
 
 
-@pytest.mark.parametrize("protocol", ["centre", "ten"])
+@pytest.fixture(scope="session")
+def seeds_run(tmp_path_factory):
+    """The runs of two seeds."""
+    import fovea as library
+    from fovea.experiments.seeds import train_seeds
+    from fovea.training.recipes import recipe
+
+    out = tmp_path_factory.mktemp("seeds") / "runs"
+    data = library.open_data("digits")
+    options = recipe("digits").but(epochs=1, warmup_epochs=0.0)
+    train_seeds(lambda seed: library.create("lenet5", seed=seed), data, options, seeds=2, out=out)
+    return out
+
+
+def test_a_folder_of_seeds_is_judged_run_by_run_and_together(fovea, seeds_run, tmp_path):
+    code, out, err = fovea("evaluate", seeds_run, "--ensemble", "--compare", "--report", tmp_path / "report", "--json")
+    first, second, over, whole, *pairs = map(json.loads, out.splitlines())
+    assert code == 0
+    assert [Path(each["model"]).name for each in (first, second)] == [Path(each).name for each in over["seeds"]]
+    assert over["values"] == [first["top1"], second["top1"]]
+    assert over["mean"] == pytest.approx((first["top1"] + second["top1"]) / 2)
+    assert over["half"] == pytest.approx(12.7062 * over["deviation"] / 2**0.5, rel=1e-4)
+    assert [each["compare"][1] for each in pairs] == [second["model"], "the ensemble", "the ensemble"]
+    assert pairs[2]["difference"] == pytest.approx(whole["top1"] - second["top1"])
+    numbers = json.loads((tmp_path / "report/report.json").read_text())
+    assert numbers["together"] == [over, whole, *pairs]
+    assert numbers["models"] == [first, second]
+    page = (tmp_path / "report/report.html").read_text()
+    assert f"{first['top1']:.2%}" in page
+    assert str(tmp_path / "report/report.html") in err
+    assert (tmp_path / "report/model_2/predictions.csv").is_file()
+
+
+def test_runs_of_other_recipes_or_the_same_seed_are_no_group(fovea, seeds_run, digits_run):
+    run = seeds_run / sorted(path.name for path in seeds_run.glob("seed_*"))[0]
+    for other in (digits_run, run):
+        code, out, _ = fovea("evaluate", run, other)
+        assert code == 0
+        assert len(out.splitlines()) == 2
+
+
+def test_checkpoints_of_a_run_are_members(fovea, digits_run):
+    members = [digits_run / name for name in ("best.safetensors", "last.safetensors")]
+    code, out, _ = fovea("evaluate", *members, "--ensemble", "--json")
+    best, last, whole = map(json.loads, out.splitlines())
+    assert code == 0
+    assert best["model"] == str(members[0])
+    assert best | {"model": ""} == json.loads(fovea("evaluate", digits_run, "--json")[1]) | {"model": ""}
+    assert whole["ensemble"] == [best["model"], last["model"]]
+    code, _, err = fovea("evaluate", members[0], "--calibrate")
+    assert code == 2
+    assert "--calibrate keeps a temperature in a bundle; " in err
+
+
+def test_other_batches_change_logits_by_rounding_alone(fovea, digits_run):
+    one, other = (json.loads(fovea("evaluate", digits_run, "--json", "--batch-size", size)[1]) for size in ("256", "7"))
+    assert one["top1"] == other["top1"]
+    assert one["negative_log_likelihood"] == pytest.approx(other["negative_log_likelihood"], abs=1e-5)
+
+
+def test_dense_judges_at_the_scales_asked_for(fovea, digits_run):
+    code, out, _ = fovea("evaluate", digits_run, "--protocol", "dense", "--scales", "32", "40")
+    assert code == 0
+    assert "shorter side 32, 40; 4 forward passes" in out
+
+
+class TestWithoutLabels:
+    def test_models_predict_and_that_is_said(self, fovea, digits_run, tmp_path):
+        shutil.copytree(digits_run / "held_out", tmp_path / "some")
+        names = sorted(path.name for path in (tmp_path / "some").iterdir())
+        code, out, err = fovea("evaluate", digits_run, "--data", tmp_path / "some", "--report", tmp_path / "report")
+        assert code == 0
+        assert "note: predictions only, nothing to judge by" in err
+        assert f"{len(names)} images without labels" in out
+        rows = list(csv.DictReader((tmp_path / "report/predictions.csv").open(encoding="utf-8")))
+        assert [Path(row["path"]).name for row in rows] == names
+        told = [json.loads(line) for line in fovea("predict", digits_run, tmp_path / "some", "--json")[1].splitlines()]
+        assert [row["prediction"] for row in rows] == [each["label"] for each in told]
+        assert float(rows[0]["probability_1"]) == pytest.approx(max(told[0]["probabilities"].values()), abs=1e-6)
+
+    def test_a_table_of_paths_alone_is_enough(self, fovea, digits_run, tmp_path):
+        shutil.copytree(digits_run / "held_out", tmp_path / "some")
+        names = sorted(path.name for path in (tmp_path / "some").iterdir())[:3]
+        (tmp_path / "some/table.csv").write_text("\n".join(["size,path", *(f"1,{name}" for name in names)]))
+        code, out, err = fovea("evaluate", digits_run, "--data", tmp_path / "some/table.csv", "--json")
+        assert code == 0
+        assert "names no column of labels" in err
+        assert json.loads(out)["images"] == sum(json.loads(out)["predicted"].values()) == 3
+
+    def test_by_a_protocol_too(self, fovea, digits_run):
+        code, out, _ = fovea("evaluate", digits_run, "--data", digits_run / "held_out", "--protocol", "ten", "--json")
+        assert code == 0
+        assert json.loads(out)["images"] > 0
+
+    @pytest.mark.parametrize(
+        "asked", [["--compare"], ["--ensemble"], ["--calibrate"], ["--split", "test"], ["--robustness", "shift"]]
+    )
+    def test_what_wants_labels_is_refused(self, asked, fovea, digits_run):
+        code, out, err = fovea("evaluate", digits_run, digits_run, "--data", digits_run / "held_out", *asked)
+        assert (code, out) == (2, "")
+        assert f"{asked[0]} wants labels: " in err
+
+    def test_a_file_that_cannot_be_read_is_left_out_and_named(self, fovea, digits_run, tmp_path):
+        shutil.copytree(digits_run / "held_out", tmp_path / "some")
+        (tmp_path / "some/broken.png").write_bytes(b"no image")
+        code, out, err = fovea("evaluate", digits_run, "--data", tmp_path / "some")
+        assert code == 8
+        assert "broken.png" in err
+        assert "images without labels" in out
+
+
+@pytest.mark.parametrize("protocol", ["centre", "ten", "dense"])
 def test_two_processes_print_what_one_does(protocol, digits_run):
     asked = ["-m", "fovea", "evaluate", str(digits_run), "--split", "train", "--protocol", protocol, "--json"]
     launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -167,3 +286,12 @@ def test_two_processes_print_what_one_does(protocol, digits_run):
     one, two = (each.stdout.splitlines() for each in said)
     assert one == two
     assert json.loads(one[0])["images"] == 1079
+
+
+def test_one_of_two_processes_says_what_is_wrong():
+    launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "fovea", "evaluate"]
+    done = subprocess.run(
+        [sys.executable, *launched, "nosuch"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("is neither a run folder, nor a bundle, nor a network") == 1

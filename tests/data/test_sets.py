@@ -127,7 +127,21 @@ def test_a_split_is_found_by_name_and_a_missing_one_names_those_there_are() -> N
     for name in ("test", "validation", "val", "classes", "fingerprint"):
         with pytest.raises(UsageError) as caught:
             data().split(name)
-        assert str(caught.value) == f"pets has no split {name!r}; there are train"
+        assert str(caught.value) == f"pets has no split {name!r}; there are train, and all"
+
+
+def test_all_is_every_split_one_after_another() -> None:
+    classes, grey = ("a", "b"), np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2)
+    train = Split("train", ArrayImages(grey[:3], "x"), np.array([0, 1, 0]), classes)
+    test = Split("test", ArrayImages(grey[3:], "y"), np.array([1, 1]), classes)
+    every = Data(name="pets", classes=classes, train=train, validation=None, test=test, channels=1).split("all")
+    assert every.name == "all"
+    assert every.labels.tolist() == [0, 1, 0, 1, 1]
+    assert [every.images.name(i) for i in range(len(every))] == ["x/0", "x/1", "x/2", "y/0", "y/1"]
+    assert np.array_equal(np.stack([every.images[i] for i in range(5)]), grey)
+    assert every.images.fingerprint() not in (train.images.fingerprint(), test.images.fingerprint())
+    with pytest.raises(IndexError):
+        every.images[5]
 
 
 def test_counts_name_every_class_also_an_empty_one() -> None:

@@ -229,7 +229,7 @@ class TestContributions:
         members, labels = drawn(2, members=2)
         said = contributions(members, labels)[0].sentence("vgg16")
         assert said.startswith("vgg16 alone ")
-        assert "the ensemble without vgg16" in said
+        assert "to the others (95 % interval" in said
 
 
 FITTING = [fitted_weights, greedy, contributions]

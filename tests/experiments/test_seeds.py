@@ -41,7 +41,8 @@ def test_each_seed_has_its_run_and_the_summary_their_mean_and_spread(tmp_path):
     values = done.top1["test"]
     assert len(set(values)) > 1
     mean, spread = f"{statistics.mean(values):.2%}", f"{statistics.stdev(values):.2%}"
-    assert f"test: top-1 {mean}, standard deviation {spread} over 3 seeds" in str(done)
+    assert f"test: top-1 mean {mean} (95 % interval of the mean ± " in str(done)
+    assert f"standard deviation {spread} over 3 seeds" in str(done)
     told = [json.loads((tmp_path / f"three/seed_{seed}/config.json").read_text()) for seed in done.seeds]
     assert [each["training"]["seed"] for each in told] == [42, 43, 44]
     assert len({each["data"]["fingerprint"] for each in told}) == 1

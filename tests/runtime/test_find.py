@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fovea.errors import ModelError, UsageError
-from fovea.runtime.find import find_bundle
+from fovea.runtime.find import Found, find_bundle, find_model, seeds_in
 
 
 @pytest.fixture
@@ -52,6 +52,38 @@ def test_a_networks_name_has_no_weights_and_says_how_to_get_some():
 def test_a_typing_error_gets_the_close_match_offered(typed, meant):
     with pytest.raises(UsageError, match=rf"'{typed}' is neither .* Did you mean .*\b{meant}\b"):
         find_bundle(typed)
+
+
+def test_a_checkpoint_of_a_finished_run_means_its_bundle_with_other_weights(place):
+    for file in ("last.safetensors", "snapshots/epoch_0002.safetensors"):
+        path = place / "runs/done" / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+        assert find_model(path) == Found(place / "runs/done/bundle", path)
+    assert find_model("runs/done") == Found(find_bundle("runs/done"))
+    (place / "runs/done/bundle/weights.safetensors").write_bytes(b"")
+    assert find_model("runs/done/bundle/weights.safetensors") == Found(find_bundle("runs/done/bundle"))
+
+
+def test_a_file_that_is_no_checkpoint_of_a_run_says_what_one_is(place):
+    (place / "photos/cat.safetensors").write_bytes(b"")
+    for path in ("photos/cat.safetensors", "runs/done/config.json"):
+        with pytest.raises(ModelError, match=r"is no checkpoint of a run \(a \.safetensors file"):
+            find_model(path)
+    (place / "runs/cut/last.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="the run is not finished"):
+        find_model("runs/cut/last.safetensors")
+
+
+def test_a_folder_of_seeds_means_its_runs(place):
+    (place / "runs/seeds.json").write_text('{"seeds": [3, 1]}')
+    assert seeds_in("runs") == ["runs/seed_3", "runs/seed_1"]
+    assert seeds_in("runs/done") == ["runs/done"]
+    with pytest.raises(ModelError, match="holds the runs of several seeds; name one of them, such as runs/seed_3"):
+        find_bundle("runs")
+    (place / "runs/seeds.json").write_text("{}")
+    with pytest.raises(ModelError, match="names no seeds"):
+        seeds_in("runs")
 
 
 def test_finding_imports_no_torch():

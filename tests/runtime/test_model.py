@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,8 @@ from fovea.data.opening import open_data
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import ArrayImages
 from fovea.errors import MachineError, ModelError, UsageError
-from fovea.runtime import model as runtime
-from fovea.runtime.model import BATCH_SIZE, Model, as_model, network_logits
+from fovea.runtime import checkpoint
+from fovea.runtime.model import BATCH_SIZE, Model, as_model, batch_of, network_logits
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +46,43 @@ def test_logits_agree_whatever_the_company(run, digits):
     torch.testing.assert_close(torch.stack(alone), together[[0, 100, BATCH_SIZE + 3]], rtol=1e-5, atol=1e-4)
 
 
-def test_batches_are_cut_at_fixed_boundaries(run, digits, monkeypatch):
+def test_batches_are_cut_at_fixed_boundaries(run, digits):
     sizes = []
-    monkeypatch.setattr(runtime, "BATCH_SIZE", 100)
-    hook = run.model.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    run.model.logits(digits.test.images)
-    hook.remove()
+    model = Model(run.model.bundle, batch_size=100)
+    with model.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0]))):
+        logits = model.logits(digits.test.images)
     assert sizes == [100, 100, 100, 59]
+    torch.testing.assert_close(logits, run.model.logits(digits.test.images), rtol=1e-5, atol=1e-4)
+
+
+def test_an_empty_batch_is_refused(run):
+    with pytest.raises(UsageError, match=r"batch_size \(=0\) must be 1 or more"):
+        Model(run.model.bundle, batch_size=0)
+
+
+def test_a_checkpoint_gives_the_weights_that_validation_judged(run, tmp_path):
+    loaded = fovea.load(run.folder / "best.safetensors")
+    for name, tensor in run.model.network.state_dict().items():
+        assert torch.equal(tensor, loaded.network.state_dict()[name]), name
+    assert loaded.bundle.metrics == {}
+    tensors, _ = checkpoint.read(run.folder / "best.safetensors")
+    averages = {f"average.{name}": torch.ones(t.shape) for name, t in loaded.network.state_dict().items()}
+    shutil.copytree(run.folder, tmp_path / "run")
+    (tmp_path / "run/best.safetensors").write_bytes(checkpoint.packed(tensors | averages, "{}"))
+    averaged = fovea.load(tmp_path / "run/best.safetensors").network.state_dict()
+    assert all(torch.equal(tensor, torch.ones_like(tensor)) for tensor in averaged.values())
+
+
+def test_a_damaged_checkpoint_is_refused(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    path = tmp_path / "run/last.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelError, match="changed since it was written"):
+        fovea.load(path)
+
+
+def test_a_batch_of_large_images_has_fewer():
+    assert [batch_of(size) for size in (8, 32, 64, 128, 224, 299, 600, 4000)] == [256, 256, 256, 64, 32, 16, 8, 8]
 
 
 def test_predicting_keeps_the_networks_mode_and_makes_no_gradient(run, digits):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,9 +12,11 @@ import tyro
 
 from fovea.commands.parsing import parse
 from fovea.data.names import check_source
-from fovea.errors import UsageError, require
+from fovea.errors import Unlabelled, UsageError, require
 from fovea.files import make_folder
-from fovea.runtime.find import find_bundle
+from fovea.runtime.find import Found, find_model, seeds_in
+
+VIEWS = 16
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,12 @@ class Evaluate:
     """Judge models: top-1 accuracy with its 95 % interval, top-5, negative log-likelihood; several also together."""
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Run folders or bundles."""
+    """Run folders, bundles, or checkpoints of a run; a folder of several seeds stands for its runs."""
     data: str | None = None
-    """Data to judge on; what each model was trained on, cut in the same way, where none is named."""
+    """Data to judge on; what each model was trained on, cut in the same way, where none is named. Without labels, a
+    folder of images or a table of paths, the models only predict."""
     split: str | None = None
-    """train, validation or test; test where there is one, else validation."""
+    """train, validation, test, or all of them; test where there is one, else validation."""
     cut: str | None = None
     """How --data is split where it is not already: 0.8/0.1/0.1."""
     split_seed: int = 42
@@ -43,12 +46,17 @@ class Evaluate:
     """How one image becomes several views whose answers are averaged; dense judges the whole image at once."""
     average: Literal["probabilities", "logits"] = "probabilities"
     """What is averaged over the views."""
-    views: int = 16
+    views: int = VIEWS
     """How many views --protocol random draws of each image."""
+    scales: tuple[int, ...] = ()
+    """What --protocol dense makes the shorter side, in pixels, one pass each; the model's own where none is named."""
+    batch_size: int | None = None
+    """Images judged at once; as many as suit their size where none is named."""
     seed: int = 0
     """Draws random views, corruptions and bootstrap samples."""
     compare: bool = False
-    """Compare each further model with the first on the same images: McNemar's test and a paired bootstrap."""
+    """Compare each further model with the first, and an ensemble with each, on the same images: McNemar's test and a
+    paired bootstrap."""
     ensemble: bool = False
     """Judge all the models as one, too, and say what each adds."""
     members: Literal["equal", "fitted", "greedy"] = "equal"
@@ -74,8 +82,9 @@ def run(arguments: list[str]) -> int:
         UsageError: no model is named, or options that do not go together.
     """
     asked = parse(Evaluate, "evaluate", arguments)
+    asked = replace(asked, models=tuple(run for model in asked.models for run in seeds_in(model)))
     _check(asked)
-    places = [find_bundle(model) for model in asked.models]
+    found = [find_model(model) for model in asked.models]
     if asked.data is not None:
         check_source(asked.data)
     if asked.report is not None:
@@ -84,37 +93,58 @@ def run(arguments: list[str]) -> int:
     from fovea.runtime.ranks import joined
 
     with joined() as share:
-        _judge_all(asked, places, share)
+        _judge_all(asked, found, share)
     return 0
 
 
-def _judge_all(asked: Evaluate, places: Sequence[Path], share: tuple[int, int]) -> None:
-    from fovea.commands.judging import Judged, judge
-    from fovea.commands.judging_report import report
-    from fovea.commands.judging_together import compared, ensembled
+def _judge_all(asked: Evaluate, found: Sequence[Found], share: tuple[int, int]) -> None:
+    from fovea.commands.judging import Judge
+    from fovea.commands.judging_report import report, report_together
+    from fovea.commands.judging_together import together
+    from fovea.commands.judging_unlabelled import predict_only
 
-    judged: list[Judged] = []
-    for model, place in zip(asked.models, places, strict=True):
-        judged.append(judge(asked, model, place, share))
+    judge = Judge(asked, share)
+    try:
+        judge.open(found[0])
+    except Unlabelled as error:
+        if share[0] == 0:
+            predict_only(asked, found, str(error))
+        return
+    judged = []
+    for model, place in zip(asked.models, found, strict=True):
+        judged.append(judge(model, place))
         print(judged[-1].line(asked), flush=True)
         if asked.report is not None and share[0] == 0:
-            folder = asked.report if len(places) == 1 else asked.report / f"model_{len(judged)}"
+            folder = asked.report if len(found) == 1 else asked.report / f"model_{len(judged)}"
             print(f"report: {report(judged[-1], folder)}", file=sys.stderr if asked.json else sys.stdout, flush=True)
-    if asked.ensemble:
-        print(ensembled(asked, judged))
-    if asked.compare:
-        for sentence in compared(asked, judged):
-            print(sentence)
+    if len(judged) == 1:
+        return
+    said = []
+    for each in together(asked, judged):
+        said.append(each)
+        print(each.line(asked), flush=True)
+    if asked.report is not None and share[0] == 0:
+        print(f"report: {report_together(judged, said, asked.report)}", file=sys.stderr if asked.json else sys.stdout)
 
 
 def _check(asked: Evaluate) -> None:
     require("allow_bad", asked.allow_bad, asked.allow_bad >= 0, "0 or more")
     require("views", asked.views, asked.views > 0, "1 or more")
+    if asked.batch_size is not None:
+        require("batch_size", asked.batch_size, asked.batch_size > 0, "1 or more")
     if not asked.models:
         raise UsageError("name a run folder or a bundle, for example: fovea evaluate runs/latest")
     for name in ("compare", "ensemble"):
         if getattr(asked, name) and len(asked.models) < 2:
             raise UsageError(f"--{name} wants two models or more; one is named")
+    misplaced = {
+        "--views": (asked.views != VIEWS, asked.protocol == "random", "--protocol random"),
+        "--scales": (bool(asked.scales), asked.protocol == "dense", "--protocol dense"),
+        "--average": (asked.average != "probabilities", asked.protocol != "centre", "a --protocol of several views"),
+    }
+    for option, (given, fits, home) in misplaced.items():
+        if given and not fits:
+            raise UsageError(f"{option} belongs to {home}; --protocol is {asked.protocol}")
     if asked.members != "equal" and not asked.ensemble:
         raise UsageError(f"--members {asked.members} belongs to --ensemble, which is not asked for")
     if asked.slice_table is not None and not asked.slices:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import fovea
 from fovea.architectures import catalogue
 from fovea.architectures.catalogue import PublishedError
+from fovea.bundle import Bundle
 from fovea.commands.evaluate import Evaluate
 from fovea.commands.loading import load_model
 from fovea.commands.progress import counting
@@ -18,15 +19,16 @@ from fovea.data.copies import copies
 from fovea.data.sets import Data, Split
 from fovea.errors import UsageError
 from fovea.evaluation.calibration import fitted_temperature
-from fovea.evaluation.judge import Predicts, evaluate
-from fovea.evaluation.protocols import seen
+from fovea.evaluation.judge import evaluate
+from fovea.evaluation.protocols import Seen, SeenWhole, seen
 from fovea.evaluation.scores import Scores
 from fovea.evaluation.slices import SliceScores, sliced, slices_by_column, slices_by_pattern
 from fovea.files import RUN_FILE, read_json
+from fovea.runtime.find import Found
+from fovea.runtime.model import Model, Predicts
 
 if TYPE_CHECKING:
     from fovea.evaluation.robustness import Curve
-    from fovea.runtime.model import Model
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Judged:
     Args:
         name: As the user typed it.
         model: What predicts, by the protocol asked for.
+        bundle: The network and how it was made.
         data: What it was judged on.
         split: Of that the split.
         scores: What was found.
@@ -48,6 +51,7 @@ class Judged:
 
     name: str
     model: Predicts
+    bundle: Bundle
     data: Data
     split: Split
     scores: Scores
@@ -56,6 +60,12 @@ class Judged:
     curves: tuple[Curve, ...] = ()
     published: tuple[PublishedError, ...] = ()
     copies: int = 0
+
+    @property
+    def seed(self) -> int | None:
+        """What it was trained with; None where that is not known."""
+        found = self.bundle.provenance.get("training", {}).get("seed")
+        return found if isinstance(found, int) else None
 
     def facts(self) -> dict[str, Any]:
         """The model, the data and the numbers, for machines."""
@@ -109,41 +119,81 @@ class Judged:
         return "\n".join(lines)
 
 
-def judge(asked: Evaluate, name: str, bundle: Path, share: tuple[int, int]) -> Judged:
-    """Load a model, find its data, and judge it, the images shared with other processes."""
-    loaded = load_model(bundle, device=asked.device, network=asked.network)
-    loaded.share = share
-    data = _data(asked, bundle)
-    _warn_of_other_data(loaded, data)
-    split = data.split(asked.split or ("test" if data.test is not None else "validation"))
-    sweeps = _sweeps(asked, split)
-    if asked.calibrate:
-        loaded = _calibrated(loaded, data, split, bundle)
-    model = seen(loaded, asked.protocol, average=asked.average, views=asked.views, seed=asked.seed)
-    how = "" if asked.protocol == "centre" else str(model)
-    scores = evaluate(model, split)
-    slices, curves = _slices(asked, scores, split), _curves(asked, model, split, sweeps)
-    published = _published(loaded) if how else ()
-    trained_on = data.train if split.name != "train" else None
-    copied = 0 if trained_on is None else len(copies(split, trained_on))
-    return Judged(name, model, data, split, scores, how, slices, curves, published, copied)
+class Judge:
+    """Judges models as the command asks for it; data that several of them share is opened once.
+
+    Args:
+        asked: What the user typed.
+        share: This process's place and how many processes share the images.
+    """
+
+    def __init__(self, asked: Evaluate, share: tuple[int, int]) -> None:
+        self.asked, self.share = asked, share
+        self._opened: dict[str, Data] = {}
+
+    def open(self, found: Found) -> Data:
+        """The data that a model is to be judged on.
+
+        Raises:
+            Unlabelled: it has no labels.
+            UsageError, DataError: there is none, or it cannot be used.
+        """
+        source = {"source": self.asked.data} if self.asked.data is not None else _trained_on(found.bundle)
+        key = json.dumps(source, sort_keys=True)
+        if key not in self._opened:
+            self._opened[key] = _open(self.asked, source)
+        return self._opened[key]
+
+    def __call__(self, name: str, found: Found) -> Judged:
+        """Load a model and judge it on its data."""
+        asked = self.asked
+        loaded = load_model(found, device=asked.device, network=asked.network, batch_size=asked.batch_size)
+        loaded.share = self.share
+        data = self.open(found)
+        _warn_of_other_data(loaded, data)
+        split = data.split(asked.split or ("test" if data.test is not None else "validation"))
+        sweeps = _sweeps(asked, split)
+        if asked.calibrate:
+            loaded = _calibrated(loaded, data, split, found)
+        model = as_seen(asked, loaded)
+        how = "" if asked.protocol == "centre" else str(model)
+        scores = evaluate(model, split)
+        slices, curves = _slices(asked, scores, split), _curves(asked, model, split, sweeps)
+        published = _published(loaded) if how else ()
+        trained_on = data.train if split.name not in ("train", "all") else None
+        copied = 0 if trained_on is None else len(copies(split, trained_on))
+        return Judged(name, model, loaded.bundle, data, split, scores, how, slices, curves, published, copied)
 
 
-def _calibrated(model: Model, data: Data, judged: Split, folder: Path) -> Model:
-    """The model with a temperature fitted anew, which is kept in its bundle."""
+def as_seen(asked: Evaluate, model: Model) -> Model | Seen | SeenWhole:
+    """The model with the protocol that the command asks for."""
+    return seen(model, asked.protocol, average=asked.average, views=asked.views, scales=asked.scales, seed=asked.seed)
+
+
+def _calibrated(model: Model, data: Data, judged: Split, found: Found) -> Model:
+    """The model with a temperature fitted anew, which is kept in its bundle with what it makes of the figures there."""
     validation = data.validation
-    if validation is None or judged.name == validation.name:
+    if validation is None or judged.name in (validation.name, "all"):
         raise UsageError(
             f"--calibrate fits a temperature on a validation split that is not the one judged; {data.name} has none "
             f"left: cut one with --cut, or judge another --split"
         )
+    if found.checkpoint is not None:
+        raise UsageError(f"--calibrate keeps a temperature in a bundle; {found.checkpoint} is a checkpoint")
     scores = evaluate(model, validation)
-    temperature = model.bundle.temperature * fitted_temperature(scores.logits, scores.labels)
-    bundle = replace(model.bundle, temperature=temperature)
+    factor = fitted_temperature(scores.logits, scores.labels)
+    bundle = replace(model.bundle, temperature=model.bundle.temperature * factor)
+    calibrated = Model(bundle, device=model.device, batch_size=model.batch_size, share=model.share)
+    if bundle.provenance.get("data", {}).get("fingerprint") == data.fingerprint():
+        told = {each: evaluate(calibrated, data.split(each)).summary() for each in bundle.metrics}
+        calibrated.bundle = replace(bundle, metrics=told)
     if model.share[0] == 0:
-        bundle.save(folder)
-    print(f"{folder}: temperature {temperature:.3f}, fitted on {len(validation):,} validation images", file=sys.stderr)
-    return fovea.Model(bundle, device=model.device, share=model.share)
+        calibrated.bundle.save(found.bundle)
+    print(
+        f"{found.bundle}: temperature {bundle.temperature:.3f}, fitted on {len(validation):,} validation images",
+        file=sys.stderr,
+    )
+    return calibrated
 
 
 def _published(model: Model) -> tuple[PublishedError, ...]:
@@ -185,23 +235,28 @@ def _curves(asked: Evaluate, model: Predicts, split: Split, sweeps: dict[str, tu
     return tuple(curve(model, split, change, values, seed=asked.seed) for change, values in sweeps.items())
 
 
-def _data(asked: Evaluate, bundle: Path) -> Data:
-    if asked.data is not None:
-        with counting("opening files") as progress:
-            return fovea.open_data(
-                asked.data,
-                split=asked.cut,
-                split_seed=asked.split_seed,
-                data_root=asked.data_root,
-                allow_bad=asked.allow_bad,
-                progress=progress,
-            )
+def _trained_on(bundle: Path) -> dict[str, Any]:
+    """The arguments that open the data of a bundle's run."""
     told = bundle.parent / RUN_FILE
     data = read_json(told).get("data") if told.is_file() else None
     source = data.get("source") if isinstance(data, dict) else None
-    if source is None:
+    if not isinstance(source, dict):
         raise UsageError(f"{bundle}: does not say where its data lies; name it with --data")
-    return fovea.open_data(**source | ({"data_root": asked.data_root} if asked.data_root else {}))
+    return source
+
+
+def _open(asked: Evaluate, source: dict[str, Any]) -> Data:
+    if asked.data is None:
+        return fovea.open_data(**source | ({"data_root": asked.data_root} if asked.data_root else {}))
+    with counting("opening files") as progress:
+        return fovea.open_data(
+            asked.data,
+            split=asked.cut,
+            split_seed=asked.split_seed,
+            data_root=asked.data_root,
+            allow_bad=asked.allow_bad,
+            progress=progress,
+        )
 
 
 def _warn_of_other_data(model: Model, data: Data) -> None:

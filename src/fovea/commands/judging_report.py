@@ -1,13 +1,16 @@
-"""The report of one model, as `fovea evaluate --report` asks for it."""
+"""The report of one model, and the page of several together, as `fovea evaluate --report` asks for them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fovea import pictures
 from fovea.commands.judging import Judged
-from fovea.evaluation.report import Told, write_report
-from fovea.pictures.page import Table
+from fovea.commands.judging_together import Said
+from fovea.evaluation.report import NUMBERS, PAGE, Told, write_report
+from fovea.files import write_durably, write_json
+from fovea.pictures.page import Section, Table, Text, page
 
 UNITS = {"shift": "shift, pixels", "rotation": "rotation, degrees", "scale": "scale, factor"}
 
@@ -28,6 +31,36 @@ def report(judged: Judged, folder: Path) -> Path:
     notes = [f"by {judged.how}"] if judged.how else []
     told = Told(title=title, facts=judged.facts(), notes=[*notes, *judged.notes()], tables=tables, drawn=curves)
     return write_report(folder, judged.scores, judged.split, told)
+
+
+def report_together(judged: Sequence[Judged], said: Sequence[Said], folder: Path) -> Path:
+    """Write the page of several models, whose own reports lie below it; the path of the page.
+
+    Args:
+        judged: The models.
+        said: What follows of them together.
+        folder: Where.
+    """
+    rows = [
+        [
+            f"model_{number}",
+            each.name,
+            f"{each.data.name}, {each.split.name}",
+            f"{each.scores.images:,}",
+            *(f"{value:.2%}" for value in (each.scores.top1, *each.scores.top1_interval)),
+            f"{each.scores.negative_log_likelihood:.4f}",
+        ]
+        for number, each in enumerate(judged, start=1)
+    ]
+    columns = ["report", "model", "data", "images", "top-1", "from", "to", "negative log-likelihood"]
+    table = Table(columns, rows, "models, with 95 % intervals; each has its own report in the folder of that name")
+    write_json(
+        folder / NUMBERS, {"models": [each.facts() for each in judged], "together": [each.facts for each in said]}
+    )
+    sections: list[Section] = [table]
+    sections += [Text("\n".join(each.words for each in said))] if said else []
+    write_durably(folder / PAGE, page(f"{len(judged)} models", sections=sections).encode())
+    return folder / PAGE
 
 
 def _slices(judged: Judged) -> Table:

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FoveaError as error:
         if type(error) is FoveaError:
             traceback.print_exc()
-        print(f"fovea: {error}", file=sys.stderr)
+        _tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("fovea: stopped", file=sys.stderr)
@@ -91,6 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print(BUG, file=sys.stderr)
         return 1
+
+
+def _tell(error: FoveaError) -> None:
+    """Tell what is wrong; what is wrong with a command, of the processes that torchrun started, the first one alone."""
+    rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
+    if rank == "0":
+        print(f"fovea: {error}", file=sys.stderr)
+    elif not isinstance(error, UsageError):
+        print(f"fovea, process {rank}: {error}", file=sys.stderr)
 
 
 def help_text() -> str:

@@ -12,7 +12,7 @@ import tyro
 from fovea.commands.loading import load_model
 from fovea.commands.parsing import parse
 from fovea.errors import FinishedWithFailures, UnreadableImage, UsageError
-from fovea.runtime.find import find_bundle
+from fovea.runtime.find import find_model
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Predict:
     """Name the class of images, with the probabilities of the likeliest ones."""
 
     model: Annotated[str | None, tyro.conf.Positional] = None
-    """A run folder or a bundle."""
+    """A run folder, a bundle, or a checkpoint of a run."""
     images: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Image files, or folders of them."""
     top: int = 3
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
         raise UsageError("name a model and an image, for example: fovea predict runs/latest photo.jpg")
     if asked.top < 1:
         raise UsageError(f"top (={asked.top}) must be 1 or more")
-    place = find_bundle(asked.model)
+    place = find_model(asked.model)
 
     from fovea.runtime.predict import find_images, predict_files
 

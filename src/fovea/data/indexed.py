@@ -11,7 +11,7 @@ from fovea.data.cutting import LEFT_OUT, Cut, assigned
 from fovea.data.index import SPLITS, Index
 from fovea.data.sets import Data, FileImages, Split, check_classes
 from fovea.data.splits import Fractions
-from fovea.errors import DataError, suggestion
+from fovea.errors import DataError, Unlabelled, suggestion
 
 SPLIT: Fractions = (0.8, 0.1, 0.1)
 NAMED_FAILURES = 10
@@ -26,9 +26,12 @@ def data_of(index: Index, cut: Cut, *, allow_bad: int = 0) -> Data:
         allow_bad: How many files that cannot be used are left out, before that is refused.
 
     Raises:
+        Unlabelled: no file has a label.
         DataError: more bad files than that, named; a class that only validation or test has; what cannot be learned
             from or cut so.
     """
+    if len(index) and not index.classes:
+        raise Unlabelled(f"{index.source}: no image has a label; put each into its class's folder, {index.source}/<class>/<image>")
     check_bad(index, allow_bad)
     check_class_sets(index)
     places = assign(index, cut)

@@ -135,6 +135,37 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """The images of several sets, one after another."""
+
+    parts: tuple[Images, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        part, place = self._at(index)
+        return part[place]
+
+    def name(self, index: int) -> str:
+        """The name in its own set."""
+        part, place = self._at(index)
+        return part.name(place)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over those of the parts."""
+        return hashlib.sha256("".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
+
+    def _at(self, index: int) -> tuple[Images, int]:
+        place = index
+        for part in self.parts:
+            if place < len(part):
+                return part, place
+            place -= len(part)
+        raise IndexError(f"there is no image {index} among {len(self)}")
+
+
+@dataclass(frozen=True)
 class Split:
     """The images of one purpose, with their labels.
 
@@ -181,16 +212,18 @@ class Data:
     index: Index | None = None
 
     def split(self, name: str) -> Split:
-        """The split of that name.
+        """The split of that name, or "all" of them, one after another.
 
         Raises:
             UsageError: there is no such split; those there are, are named.
         """
-        found: Split | None = getattr(self, name, None) if name in SPLITS else None
-        if found is None:
-            there = ", ".join(s for s in SPLITS if getattr(self, s) is not None)
-            raise UsageError(f"{self.name} has no split {name!r}; there are {there}")
-        return found
+        there: dict[str, Split] = {each: split for each in SPLITS if (split := getattr(self, each)) is not None}
+        if name == "all" and there:
+            labels = np.concatenate([split.labels for split in there.values()])
+            return Split(name, Joined(tuple(split.images for split in there.values())), labels, self.classes)
+        if name not in there:
+            raise UsageError(f"{self.name} has no split {name!r}; there are {', '.join(there)}, and all")
+        return there[name]
 
     def fingerprint(self) -> str:
         """SHA-256 over classes, labels and every image: equal data sets have equal ones, wherever they lie."""

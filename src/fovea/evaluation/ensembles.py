@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fovea.errors import DataError, NumbersError, ShapeError, require
 from fovea.evaluation.metrics import check_counts
-from fovea.evaluation.statistics import Comparison, compare
+from fovea.evaluation.statistics import LIKELY, Comparison, compare
 
 TOLERANCE = (
     1e-9  # nats: how far from the least negative log-likelihood fitted weights may be, and what counts as better
@@ -48,8 +48,11 @@ class Contribution:
         """What follows, in words, of a member so named."""
         if self.comparison is None:
             return f"{name} is the only member ({self.top1:.2%}), so the ensemble is {name} itself"
-        return f"{name} alone {self.top1:.2%}; " + self.comparison.sentence(
-            f"the ensemble without {name}", f"the ensemble with {name}"
+        low, high = self.comparison.interval
+        told = "" if self.comparison.p_value <= LIKELY else ", which may be chance"
+        return (
+            f"{name} alone {self.top1:.2%}, adds {self.comparison.difference:+.2%} to the others "
+            f"(95 % interval {low:+.2%} to {high:+.2%}; McNemar's p {self.comparison.p_value:.2g}{told})"
         )
 
 

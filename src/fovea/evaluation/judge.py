@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from fovea.data.arrays import images_of_arrays
-from fovea.data.sets import Images, Split
+from fovea.data.sets import Split
 from fovea.errors import DataError, UsageError, suggestion
 from fovea.evaluation.protocols import seen
 from fovea.evaluation.scores import Scores, score
-from fovea.runtime.model import Model, as_model
-
-
-@runtime_checkable
-class Predicts(Protocol):
-    """Whatever turns raw images into logits."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the logits."""
-        ...
-
-    def logits(self, images: Images) -> Float[Tensor, "n k"]:
-        """Logits of raw images, in their order."""
-        ...
+from fovea.runtime.model import Model, Predicts, as_model
 
 
 def evaluate(model: Predicts | nn.Module, data: Split | tuple[Any, Any], *, protocol: str = "centre") -> Scores:

@@ -22,6 +22,7 @@ from fovea.errors import ModelError, ShapeError, UsageError, require, suggestion
 from fovea.evaluation.dense import fully_convolutional
 from fovea.evaluation.ensembles import averaged
 from fovea.runtime.model import Model
+from fovea.runtime.ranks import summed
 
 Average = Literal["probabilities", "logits"]
 
@@ -159,9 +160,12 @@ class SeenWhole:
             raise ModelError("dense evaluation cannot subtract a mean image from images of other sizes; use another")
         network = fully_convolutional(self.model.network, spec.in_channels, spec.image_size)
         specs = [replace(spec, resize=scale) for scale in scales]
-        ready = ahead(lambda index: [_whole(images[index], each) for each in specs], range(len(images)), WORKERS)
+        (rank, ranks), count = self.model.share, len(images)
+        own = range(rank, count, ranks)
+        ready = ahead(lambda index: [_whole(images[index], each) for each in specs], own, WORKERS)
         with torch.inference_mode():
-            return torch.cat([self._one(network, whole) for whole in ready])
+            found = {index: self._one(network, whole) for index, whole in zip(own, ready, strict=True)}
+        return torch.cat(list(found.values())) if ranks == 1 else summed(found, 1, count, len(self.classes))
 
     def _one(self, network: nn.Module, scaled: list[NDArray[np.generic]]) -> Float[Tensor, "1 k"]:
         spec = self.model.bundle.preprocessing
@@ -182,7 +186,13 @@ class SeenWhole:
 
 
 def seen(
-    model: Model, name: str, *, average: Average = "probabilities", views: int = RANDOM_VIEWS, seed: int = 0
+    model: Model,
+    name: str,
+    *,
+    average: Average = "probabilities",
+    views: int = RANDOM_VIEWS,
+    scales: tuple[int, ...] = (),
+    seed: int = 0,
 ) -> Model | Seen | SeenWhole:
     """A model that judges by the protocol of that name, "dense" included; "centre" is the model itself.
 
@@ -191,6 +201,7 @@ def seen(
         name: One of `SAYS`, or "dense".
         average: What is averaged over the views.
         views: How many random ones.
+        scales: Of "dense", what the shorter side becomes, in pixels; none for the one of the model's preprocessing.
         seed: What random views are drawn from.
 
     Raises:
@@ -199,7 +210,7 @@ def seen(
     if name == "centre":
         return model
     if name == "dense":
-        return SeenWhole(model, average)
+        return SeenWhole(model, average, scales)
     return Seen(model, protocol(name, average=average, views=views, seed=seed))
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from fovea.data.sets import Images, Split
 from fovea.errors import DataError, UsageError, require, suggestion
 from fovea.evaluation.corruptions import KINDS, SEVERITIES, corrupted
-from fovea.evaluation.judge import Predicts, matched_labels
+from fovea.evaluation.judge import matched_labels
 from fovea.evaluation.metrics import predicted, wilson_interval
+from fovea.runtime.model import Predicts
 
 CHANGES = (*KINDS, "shift", "rotation", "scale")
 LARGEST_SCALE = 4  # up to it, and down to its inverse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from fovea.bundle import load
 from fovea.data.sets import Data
 from fovea.errors import Stopped, UsageError
+from fovea.evaluation.seeds import over_seeds
 from fovea.files import (
     BUNDLE_FILE,
     BUNDLE_FOLDER,
@@ -49,13 +49,7 @@ class SeedRuns:
         return {"run": str(self.folder), "seeds": list(self.seeds), "scores": scores}
 
     def __str__(self) -> str:
-        lines = []
-        for split, values in self.top1.items():
-            mean, spread = statistics.mean(values), statistics.stdev(values)
-            each = ", ".join(f"{value:.2%}" for value in values)
-            lines.append(
-                f"{split}: top-1 {mean:.2%}, standard deviation {spread:.2%} over {len(values)} seeds ({each})"
-            )
+        lines = [f"{split}: top-1 {over_seeds(values)}" for split, values in self.top1.items()]
         return "\n".join([*lines, f"run folder: {self.folder}"])
 
 

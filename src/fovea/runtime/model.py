@@ -8,6 +8,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,17 +20,33 @@ from fovea.bundle import Bundle
 from fovea.data.fitted import Fitted
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Images
-from fovea.errors import MachineError, ModelError, UsageError
-from fovea.runtime.find import find_bundle
+from fovea.errors import MachineError, ModelError, UsageError, require
+from fovea.runtime.checkpoint import judged_weights
+from fovea.runtime.find import find_model
 from fovea.runtime.folding import folded
 from fovea.runtime.ranks import summed
 
 # Batches are cut at fixed boundaries by index, so that logits do not depend on who asks for how many.
-BATCH_SIZE = 256
+BATCH_SIZE, SMALLEST_BATCH = 256, 8
+PIXELS = 32 * 224**2  # of a batch: with more, deep networks of thin layers are a third slower, and none is faster
 
 FOLDS_FROM = 64  # images; of fewer, the pass that finds what can be folded costs more than it saves
 
 _one_at_a_time = threading.RLock()  # folding changes the network for a while, which no other thread may see
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Whatever turns raw images into logits."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        ...
+
+    def logits(self, images: Images) -> Float[Tensor, "n k"]:
+        """Logits of raw images, in their order."""
+        ...
 
 
 class Model:
@@ -38,6 +55,7 @@ class Model:
     Args:
         bundle: The network with its meaning.
         device: Where the network runs.
+        batch_size: Images judged at once, which changes logits by rounding alone; as `batch_of` says where None.
         share: This process's place and how many processes share the images, each of which then asks for the same
             logits; (0, 1) for one alone. `runtime.ranks.joined` has brought them together.
 
@@ -45,8 +63,17 @@ class Model:
         MachineError: there is no such device here.
     """
 
-    def __init__(self, bundle: Bundle, *, device: torch.device | str = "cpu", share: tuple[int, int] = (0, 1)) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: torch.device | str = "cpu",
+        batch_size: int | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         self.bundle = bundle
+        self.batch_size = batch_of(bundle.preprocessing.image_size) if batch_size is None else batch_size
+        require("batch_size", self.batch_size, self.batch_size >= 1, "1 or more")
         self.share = share
         try:
             self.device = torch.device(device)
@@ -68,19 +95,31 @@ class Model:
 
     def logits_of(self, fitted: Fitted) -> Float[Tensor, "n k"]:
         """Logits of fitted images, on the CPU, by all processes that share them, divided by the temperature."""
-        rank, ranks = self.share
+        (rank, ranks), size = self.share, self.batch_size
         if ranks == 1:
-            return self.tempered(network_logits(self.network, fitted, self.device))
-        parts = _by_batch(self.network, fitted, self.device, range(rank, _batches(fitted), ranks))
-        return self.tempered(summed(parts, BATCH_SIZE, len(fitted), len(self.classes)))
+            return self.tempered(network_logits(self.network, fitted, self.device, batch_size=size))
+        parts = _by_batch(self.network, fitted, self.device, size, range(rank, _batches(fitted, size), ranks))
+        return self.tempered(summed(parts, size, len(fitted), len(self.classes)))
 
     def tempered(self, logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
         """The network's logits divided by the bundle's temperature: classes stay as they are, confidences change."""
         return logits if self.bundle.temperature == 1 else logits / self.bundle.temperature
 
 
+def batch_of(image_size: int) -> int:
+    """How many images of so many pixels a side are judged at once: 256 small ones, 32 of 224 pixels, a power of 2."""
+    fit = max(1, PIXELS // image_size**2)
+    return min(BATCH_SIZE, max(SMALLEST_BATCH, 1 << (fit.bit_length() - 1)))
+
+
 def network_logits(
-    network: nn.Module, fitted: Fitted, device: torch.device, *, rank: int = 0, ranks: int = 1
+    network: nn.Module,
+    fitted: Fitted,
+    device: torch.device,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+    batch_size: int | None = None,
 ) -> Float[Tensor, "n k"]:
     """Logits of fitted images in evaluation mode, on the CPU; the network's mode is as before afterwards.
 
@@ -96,24 +135,26 @@ def network_logits(
         device: Where the network runs.
         rank: This process's place.
         ranks: How many share the work.
+        batch_size: Images judged at once; as `batch_of` says where None.
     """
-    parts = _by_batch(network, fitted, device, range(rank, _batches(fitted), ranks))
+    size = batch_of(fitted.preprocessing.image_size) if batch_size is None else batch_size
+    parts = _by_batch(network, fitted, device, size, range(rank, _batches(fitted, size), ranks))
     if ranks == 1:
         return torch.cat(list(parts.values()))
-    return _spread(parts, len(fitted))
+    return _spread(parts, size, len(fitted))
 
 
-def _batches(fitted: Fitted) -> int:
-    return math.ceil(len(fitted) / BATCH_SIZE)
+def _batches(fitted: Fitted, size: int) -> int:
+    return math.ceil(len(fitted) / size)
 
 
-def _by_batch(network: nn.Module, fitted: Fitted, device: torch.device, share: range) -> dict[int, Tensor]:
+def _by_batch(network: nn.Module, fitted: Fitted, device: torch.device, size: int, share: range) -> dict[int, Tensor]:
     """The logits of some batches by their places."""
     parts: dict[int, Tensor] = {}
     with _one_at_a_time, torch.inference_mode(), ExitStack() as stack:
         stack.callback(network.train, network.training)
         network.eval()
-        for place, pixels in zip(share, fitted.batches(BATCH_SIZE, share), strict=True):
+        for place, pixels in zip(share, fitted.batches(size, share), strict=True):
             images = fitted.preprocessing.normalise(pixels.to(device))
             if not parts and len(fitted) >= FOLDS_FROM:
                 stack.enter_context(folded(network, images[:2]))
@@ -121,29 +162,43 @@ def _by_batch(network: nn.Module, fitted: Fitted, device: torch.device, share: r
     return parts
 
 
-def _spread(parts: dict[int, Tensor], count: int) -> Tensor:
+def _spread(parts: dict[int, Tensor], size: int, count: int) -> Tensor:
     """The logits of some batches at their places among all; with no batch, a column that widens to any."""
     if not parts:
         return torch.zeros(count, 1)
     found = torch.zeros(count, next(iter(parts.values())).shape[1])
     for place, logits in parts.items():
-        found[place * BATCH_SIZE : place * BATCH_SIZE + len(logits)] = logits
+        found[place * size : place * size + len(logits)] = logits
     return found
 
 
-def load(model: Path | str, *, network: nn.Module | None = None, device: torch.device | str = "cpu") -> Model:
-    """A model from a run folder or a bundle's folder.
+def load(
+    model: Path | str,
+    *,
+    network: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int | None = None,
+) -> Model:
+    """A model from a run folder, a bundle's folder, or a checkpoint of a finished run.
+
+    A checkpoint's weights are those that validation judged: the averages, where the run keeps any.
 
     Args:
-        model: The folder.
+        model: The folder, or the checkpoint's file.
         network: The module to load the weights into, where it is not one of the catalogue.
         device: Where it shall run.
+        batch_size: Images judged at once; as their size suggests where None.
 
     Raises:
-        UsageError: there is no such folder.
-        ModelError: the folder holds no bundle, or one that is damaged or does not fit.
+        UsageError: there is no such folder or file.
+        ModelError: it holds no bundle or no checkpoint, or one that is damaged or does not fit.
     """
-    return Model(bundles.load(find_bundle(model), network=network), device=device)
+    found = find_model(model)
+    bundle = bundles.load(found.bundle, network=network)
+    if found.checkpoint is not None:
+        bundles.fill(bundle.network, judged_weights(found.checkpoint), str(found.checkpoint))
+        bundle = replace(bundle, metrics={}, temperature=1.0)  # these belong to the bundle's own weights
+    return Model(bundle, device=device, batch_size=batch_size)
 
 
 def as_model(network: nn.Module, images: Images, classes: tuple[str, ...]) -> Model:

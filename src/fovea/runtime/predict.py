@@ -16,7 +16,7 @@ from fovea.data.ahead import ahead
 from fovea.data.pixels import read_image
 from fovea.data.sources.folder import SUFFIXES
 from fovea.errors import DataError, UnreadableImage
-from fovea.runtime.model import BATCH_SIZE, Model, load
+from fovea.runtime.model import BATCH_SIZE, Model, Predicts, load
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def predict(
     return answers
 
 
-def predict_files(model: Model, paths: Iterable[Path]) -> Iterator[Prediction | UnreadableImage]:
+def predict_files(model: Predicts, paths: Iterable[Path]) -> Iterator[Prediction | UnreadableImage]:
     """A prediction for each file in its turn, or the error that says why there is none."""
     waiting = iter(paths)
     while group := tuple(islice(waiting, BATCH_SIZE)):
@@ -134,7 +134,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def _predictions(model: Model, images: Decoded) -> list[Prediction]:
+def _predictions(model: Predicts, images: Decoded) -> list[Prediction]:
     probabilities = torch.softmax(model.logits(images).double(), dim=1)
     return [
         Prediction(

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fovea.bundle import fill, tensors_of
 from fovea.errors import ModelError, NumbersError
 from fovea.files import link_durably, write_durably
+from fovea.runtime import checkpoint
+from fovea.runtime.checkpoint import bits, part
 from fovea.training.averaging import WeightAverage
 from fovea.training.optimisers import load_state, state_tensors
 
@@ -67,11 +65,11 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything by name, on the CPU."""
-        found = {f"network.{name}": tensor for name, tensor in tensors_of(self.network).items()}
+        found = {f"{checkpoint.NETWORK}{name}": tensor for name, tensor in tensors_of(self.network).items()}
         if self.average is not None:
-            found |= {f"average.{name}": tensor for name, tensor in self.average.tensors().items()}
+            found |= {f"{checkpoint.AVERAGE}{name}": tensor for name, tensor in self.average.tensors().items()}
         if self.optimiser is not None:
-            found |= {f"optimiser.{name}": tensor for name, tensor in state_tensors(self.optimiser).items()}
+            found |= {f"{checkpoint.OPTIMISER}{name}": tensor for name, tensor in state_tensors(self.optimiser).items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
 
@@ -95,9 +93,7 @@ def save(run: Path, names: Sequence[str], state: State, progress: Progress) -> N
                 f"{name} holds NaN or infinity after step {progress.step:,}, and is not saved; "
                 f"what was saved before is kept in {run / LAST}"
             )
-    said = json.dumps(asdict(progress))
-    content = safetensors.torch.save(tensors, {"progress": said, "sha256": _digest(tensors, said)})
-    write_durably(run / names[0], content)
+    write_durably(run / names[0], checkpoint.packed(tensors, json.dumps(asdict(progress))))
     for name in names[1:]:
         link_durably(run / names[0], run / name)
 
@@ -109,15 +105,15 @@ def load(path: Path, state: State) -> Progress:
         ModelError: it is missing, cut, changed, or of another network.
     """
     tensors, progress = _read(path)
-    fill(state.network, _part(tensors, "network."), str(path))
+    fill(state.network, part(tensors, checkpoint.NETWORK), str(path))
     if state.optimiser is not None:
         found: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _part(tensors, "optimiser.").items():
+        for key, tensor in part(tensors, checkpoint.OPTIMISER).items():
             index, name = key.split(".", 1)
             found.setdefault(int(index), {})[name] = tensor
         load_state(state.optimiser, found)
     if state.average is not None:
-        state.average.load(_part(tensors, "average."))
+        state.average.load(part(tensors, checkpoint.AVERAGE))
     return progress
 
 
@@ -128,12 +124,9 @@ def progress_of(path: Path) -> Progress:
         ModelError: it is missing, or no checkpoint.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return Progress(**json.loads((file.metadata() or {})["progress"]))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: there is no checkpoint") from error
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: is no checkpoint, or was cut ({error}){_other(path)}") from error
+        return Progress(**json.loads(checkpoint.told_of(path)))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: was written by another version of fovea ({error}); start the run anew") from error
 
 
 def first_difference(one: Path, other: Path) -> str:
@@ -145,47 +138,25 @@ def first_difference(one: Path, other: Path) -> str:
     first, second = _read(one)[0], _read(other)[0]
     for name in sorted(first.keys() | second.keys()):
         pair = (first.get(name), second.get(name))
-        if pair[0] is None or pair[1] is None or not torch.equal(_bits(pair[0]), _bits(pair[1])):
+        if pair[0] is None or pair[1] is None or not torch.equal(bits(pair[0]), bits(pair[1])):
             return name
     return ""
 
 
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.reshape(-1).view(torch.uint8)
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 def _read(path: Path) -> tuple[dict[str, Tensor], Progress]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping: keys() only
-        said = metadata["progress"]
-        whole = _digest(tensors, said) == metadata["sha256"]
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: there is no checkpoint; start the run anew{_other(path)}") from error
-    except (OSError, SafetensorError, KeyError) as error:
-        raise ModelError(f"{path}: is no checkpoint, or was cut ({error}){_other(path)}") from error
-    if not whole:
-        raise ModelError(f"{path}: changed since it was written (its SHA-256 does not match){_other(path)}")
+        tensors, told = checkpoint.read(path)
+    except ModelError as error:
+        raise ModelError(f"{error}{_other(path)}") from error
     try:
-        return tensors, Progress(**json.loads(said))
+        return tensors, Progress(**json.loads(told))
     except TypeError as error:
         raise ModelError(f"{path}: was written by another version of fovea ({error}); start the run anew") from error
-
-
-def _digest(tensors: dict[str, Tensor], said: str) -> str:
-    digest = hashlib.sha256(said.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bits(tensor).numpy().data)
-    return digest.hexdigest()
 
 
 def _other(path: Path) -> str:
     others = [path.with_name(name) for name in (LAST, HEALTHY, BEST) if name != path.name]
     there = next((other for other in others if other.exists()), None)
-    return f"; {there} may still be whole: copy it over this one to go on from there" if there else ""
+    if there:
+        return f"; {there} may still be whole: copy it over this one to go on from there"
+    return "" if path.exists() else "; start the run anew"

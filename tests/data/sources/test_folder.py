@@ -135,6 +135,9 @@ def test_an_empty_folder_is_refused_with_what_was_expected(tmp_path: Path) -> No
 
 def test_images_beside_no_class_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(png(1))
+    assert "no image has a label; put each into its class's folder" in refusal(tmp_path)
+    (tmp_path / "dogs").mkdir()
+    (tmp_path / "dogs/rex.png").write_bytes(png(1))
     assert "cat.png: has no label; put it into its class's folder, or remove it" in refusal(tmp_path)
 
 

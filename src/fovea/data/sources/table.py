@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fovea.data.listing import ListedFile, Listing
 from fovea.data.sources.arranging import ORDER, SPLIT_FOLDERS, SPLIT_NAMES
-from fovea.errors import DataError
+from fovea.errors import DataError, Unlabelled
 
 MOST_BYTES = 1 << 30
 HEADS = {
@@ -36,6 +36,7 @@ def list_csv(path: Path) -> Listing:
     split), else the first is the path and the second the label. Paths are relative to the table's folder.
 
     Raises:
+        Unlabelled: there is no column of labels, or none in it.
         DataError: with the line: text that is no UTF-8, a row that is too short, a path that leads out of the folder
             or has two labels, a split by another name.
     """
@@ -64,7 +65,7 @@ def list_csv(path: Path) -> Listing:
         raise DataError(f"{path}: names {' and '.join(splits)}, but no image for train")
     classes = {file.label for file in listed if file.split in ("", "train") and file.label}
     if not classes:
-        raise DataError(f"{path}: no row has a label in column {(columns or Columns(0, 1, -1)).label + 1}")
+        raise Unlabelled(f"{path}: no row has a label in column {(columns or Columns(0, 1, -1)).label + 1}")
     return Listing(
         root=path.parent,
         layout="CSV",
@@ -72,6 +73,25 @@ def list_csv(path: Path) -> Listing:
         files=tuple(listed),
         strays=strays,
     )
+
+
+def paths_in(path: Path) -> list[Path]:
+    """The images that a table without labels names, each once, in its order; relative to the table's folder.
+
+    Raises:
+        DataError: as `list_csv`, but for labels.
+    """
+    rows = list(rows_of(path))
+    heads = [cell.strip().lower() for cell in rows[0][1]] if rows else []
+    column = next((place for place, head in enumerate(heads) if head in HEADS["path"]), None)
+    found: dict[Path, None] = {}
+    for number, row in rows[column is not None :]:
+        if len(row) <= (column or 0):
+            raise DataError(f"{path}, line {number}: has {len(row)} columns; expected at least {(column or 0) + 1}")
+        found[path.parent / _below(path, number, row[column or 0])] = None
+    if not found:
+        raise DataError(f"{path}: names no image; expected a line 'path', then one for each image")
+    return list(found)
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -114,7 +134,7 @@ def _columns(table: Path, first: list[str]) -> Columns | None:
     if found["path"] >= 0 and found["label"] >= 0:
         return Columns(**found)
     if found["path"] >= 0:
-        raise DataError(f"{table}, line 1: names no column of labels; call it {', '.join(HEADS['label'][:3])}")
+        raise Unlabelled(f"{table}, line 1: names no column of labels; call it {', '.join(HEADS['label'][:3])}")
     return None
 
 
@@ -129,9 +149,7 @@ def _add(
     place = f"{table}, line {number}"
     if len(row) <= max(columns):
         raise DataError(f"{place}: has {len(row)} columns; expected at least {max(columns) + 1}")
-    path, label = os.path.normpath(row[columns.path].strip()), row[columns.label].strip()
-    if not row[columns.path].strip() or "\0" in path or path.startswith("/") or path.split("/")[0] == "..":
-        raise DataError(f"{place}: the path {row[columns.path]!r} must lead to a file below {table.parent}")
+    path, label = _below(table, number, row[columns.path]), row[columns.label].strip()
     split = row[columns.split].strip().lower() if columns.split >= 0 else ""
     if split and split not in SPLIT_NAMES:
         raise DataError(f"{place}: the split {split!r} is none of {', '.join(SPLIT_NAMES)}")
@@ -144,6 +162,14 @@ def _add(
         strays[f"{table.name}, line {number}"] = f"names {path} again"
         return
     files[path] = number, _file(table.parent / path, path, split, label)
+
+
+def _below(table: Path, number: int, cell: str) -> str:
+    """A cell's path, which must not lead out of the table's folder."""
+    path = os.path.normpath(cell.strip())
+    if not cell.strip() or "\0" in path or path.startswith("/") or path.split("/")[0] == "..":
+        raise DataError(f"{table}, line {number}: the path {cell!r} must lead to a file below {table.parent}")
+    return path
 
 
 def _file(place: Path, path: str, split: str, label: str) -> ListedFile:
