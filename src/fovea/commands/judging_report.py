@@ -57,8 +57,7 @@ def report_together(judged: Sequence[Judged], said: Sequence[Said], folder: Path
     write_json(
         folder / NUMBERS, {"models": [each.facts() for each in judged], "together": [each.facts for each in said]}
     )
-    sections: list[Section] = [table]
-    sections += [Text("\n".join(each.words for each in said))] if said else []
+    sections: list[Section] = [table, *(Text(each.words) for each in said)]
     write_durably(folder / PAGE, page(f"{len(judged)} models", sections=sections).encode())
     return folder / PAGE
 

@@ -31,7 +31,7 @@ def data_of(index: Index, cut: Cut, *, allow_bad: int = 0) -> Data:
             from or cut so.
     """
     if len(index) and not index.classes:
-        raise Unlabelled(f"{index.source}: no image has a label; put each into its class's folder, {index.source}/<class>/<image>")
+        raise Unlabelled(f"{index.source}: no image has a label; put each into its class's folder, <class>/<image>")
     check_bad(index, allow_bad)
     check_class_sets(index)
     places = assign(index, cut)

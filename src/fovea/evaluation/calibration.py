@@ -50,14 +50,20 @@ def reliability(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, bins
         ShapeError: logits and labels disagree on n, or n is 0.
     """
     check_counts(logits, labels)
-    confidence = torch.softmax(logits.double(), dim=1).amax(dim=1).numpy()
+    confidence, places = binned(logits, bins=bins)
     right = (predicted(logits) == labels).numpy()
-    edges = np.linspace(0, 1, bins + 1)
-    places = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(places, weights=each, minlength=bins) / counts for each in (confidence, right)]
-    return Reliability(edges=edges, images=counts, confidence=means[0], accuracy=means[1])
+    return Reliability(edges=_edges(bins), images=counts, confidence=means[0], accuracy=means[1])
+
+
+def binned(
+    logits: Float[Tensor, "n k"], *, bins: int = BINS
+) -> tuple[Float[NDArray[np.float64], "n"], Int[NDArray[np.int64], "n"]]:
+    """Of each image the confidence, and the bin that it falls into."""
+    confidence = torch.softmax(logits.double(), dim=1).amax(dim=1).numpy()
+    return confidence, np.clip(np.searchsorted(_edges(bins), confidence, side="left") - 1, 0, bins - 1)
 
 
 def brier_score(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> float:
@@ -69,9 +75,14 @@ def brier_score(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> floa
         ShapeError: logits and labels disagree on n, or n is 0.
     """
     check_counts(logits, labels)
+    return float(brier_scores(logits, labels).mean())
+
+
+def brier_scores(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """Of each image the squared distance of which the Brier score is the mean."""
     missed = torch.softmax(logits.double(), dim=1)
     missed[torch.arange(len(labels)), labels] -= 1
-    return float(missed.square().sum(dim=1).mean())
+    return missed.square().sum(dim=1)
 
 
 def fitted_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) -> float:
@@ -98,3 +109,7 @@ def fitted_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"]) 
         options={"xatol": 1e-8},
     )
     return float(np.exp(found.x))
+
+
+def _edges(bins: int) -> NDArray[np.float64]:
+    return np.linspace(0, 1, bins + 1)

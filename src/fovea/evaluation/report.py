@@ -57,10 +57,11 @@ def write_report(folder: Path, scores: Scores, split: Split, told: Told) -> Path
     for name, content in drawn.items():
         write_durably(folder / f"{name}.png", content)
     details = scores.details()
-    write_json(folder / NUMBERS, told.facts | scores.summary() | details | {"notes": list(told.notes)})
+    numbers = scores.summary() | details
+    write_json(folder / NUMBERS, told.facts | numbers | {"notes": list(told.notes)})
     write_durably(folder / LINES, predictions_csv(scores, split).encode())
     sections: list[Section] = [
-        Text("\n".join([str(scores), *_beyond(details), *told.notes])),
+        Text("\n".join([str(scores), *_beyond(numbers, scores.k), *told.notes])),
         *told.tables,
         _classes(details),
         *([_pairs(details)] if details["most_confused"] else []),
@@ -117,20 +118,45 @@ def _mistakes(scores: Scores, split: Split, title: str) -> bytes:
     )
 
 
-def _beyond(details: dict[str, Any]) -> list[str]:
-    return [
-        f"balanced accuracy {details['balanced_accuracy']:.2%}; Brier score {details['brier_score']:.4f}; "
-        f"expected calibration error {details['expected_calibration_error']:.2%} in {calibration.BINS} bins"
+def _beyond(numbers: dict[str, Any], k: int) -> list[str]:
+    """A line for each figure that stands for all images, and how the intervals were had."""
+    drawn = numbers["bootstrap"]
+    figures = [
+        (f"top-{k} accuracy", f"top{k}", ".2%"),
+        ("balanced accuracy", "balanced_accuracy", ".2%"),
+        ("macro F1", "macro_f1", ".4f"),
+        ("negative log-likelihood", "negative_log_likelihood", ".4f"),
+        ("Brier score", "brier_score", ".4f"),
+        (f"expected calibration error in {calibration.BINS} bins", "expected_calibration_error", ".2%"),
     ]
+    return [
+        *(
+            f"{name} {numbers[key]:{how}} (95 % interval {_span(numbers[f'{key}_interval'], how)})"
+            for name, key, how in figures
+        ),
+        f"95 % intervals: Wilson's for top-1, top-{k}, precision and recall; Hanley and McNeil's variance for ROC AUC; "
+        f"{drawn['samples']:,} bootstrap samples of the images, seed {drawn['seed']}, for the others. They say what "
+        "other images of the same kind would change, not what training anew would; a bootstrap finds no spread where "
+        "no image is wrong; – stands for what is not defined",
+    ]
+
+
+def _span(interval: list[float] | None, how: str) -> str:
+    return "–" if interval is None else f"{interval[0]:{how}} to {interval[1]:{how}}"
 
 
 def _classes(details: dict[str, Any]) -> Table:
-    columns = ["class", "images", "precision", "recall", "F1", "ROC AUC"]
+    figures = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC AUC"}
+    columns = ["class", "images", *(head for name in figures.values() for head in (name, "from", "to"))]
     rows = [
-        [name, f"{found['images']:,}", *(_share(found[key]) for key in ("precision", "recall", "f1", "roc_auc"))]
+        [
+            name,
+            f"{found['images']:,}",
+            *(_share(each) for key in figures for each in (found[key], *(found[f"{key}_interval"] or (None, None)))),
+        ]
         for name, found in details["classes"].items()
     ]
-    return Table(columns, rows, "classes")
+    return Table(columns, rows, "classes, each figure with its 95 % interval")
 
 
 def _pairs(details: dict[str, Any]) -> Table:

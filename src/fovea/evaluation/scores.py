@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fovea.evaluation import calibration, metrics
+from fovea.evaluation.intervals import bootstrap_intervals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +66,33 @@ class Scores:
             "negative_log_likelihood": self.negative_log_likelihood,
         }
 
-    def details(self) -> dict[str, Any]:
-        """What a report says beyond the summary: classes weighed alike, how sure the model is, each class's figures."""
-        return {
+    def details(self, *, seed: int = 0) -> dict[str, Any]:
+        """What a report says beyond the summary: every figure's interval, classes weighed alike, calibration, classes.
+
+        Each `<figure>_interval` is [low, high] at 95 %; None stands for what is not defined.
+
+        Args:
+            seed: What the bootstrap's samples of the images are drawn from.
+        """
+        found = bootstrap_intervals(self.logits, self.labels, seed=seed)
+        of_classes = zip(self.classes, metrics.by_class(self.logits, self.labels), found.f1, strict=True)
+        top_k = metrics.wilson_interval(round(self.top_k * self.images), self.images)
+        figures = {
+            f"top{self.k}_interval": top_k,
+            "negative_log_likelihood_interval": found.negative_log_likelihood,
             "balanced_accuracy": metrics.balanced_accuracy(self.confusion),
+            "balanced_accuracy_interval": found.balanced_accuracy,
+            "macro_f1": metrics.macro_f1(self.confusion),
+            "macro_f1_interval": found.macro_f1,
             "brier_score": calibration.brier_score(self.logits, self.labels),
+            "brier_score_interval": found.brier_score,
             "expected_calibration_error": calibration.reliability(self.logits, self.labels).expected_error,
-            "classes": {
-                name: {key: None if math.isnan(value) else value for key, value in asdict(found).items()}
-                for name, found in zip(self.classes, metrics.by_class(self.logits, self.labels), strict=True)
-            },
+            "expected_calibration_error_interval": found.expected_calibration_error,
+        }
+        return {
+            **_known(figures),
+            "bootstrap": {"samples": found.resamples, "seed": found.seed},
+            "classes": {name: _known(asdict(each) | {"f1_interval": f1}) for name, each, f1 in of_classes},
             "most_confused": [
                 {"class": self.classes[row], "taken_for": self.classes[column], "images": count}
                 for row, column, count in metrics.most_confused(self.confusion)
@@ -114,3 +131,11 @@ def score(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n2"], *, split: str
         logits=logits,
         labels=labels,
     )
+
+
+def _known(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures and intervals as JSON has them: lists for pairs, None for NaN."""
+    return {
+        key: None if np.isnan(value).any() else list(value) if isinstance(value, tuple) else value
+        for key, value in figures.items()
+    }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from fovea import randomness
@@ -92,7 +93,7 @@ def compare(
         first_only=first_only,
         second_only=second_only,
         difference=(second_only - first_only) / n,
-        interval=_percentiles((drawn[:, 1] - drawn[:, 0]) / n),
+        interval=percentiles((drawn[:, 1] - drawn[:, 0]) / n),
         p_value=float(binomtest(second_only, disagreed).pvalue) if disagreed else 1.0,
     )
 
@@ -104,6 +105,7 @@ def bootstrap_interval(
 
     Args:
         measure: From indices of images, some of them repeated, to the figure; samples for which it is NaN are left out.
+            Where it is NaN for every sample, so are both ends.
         images: How many there are.
         resamples: Samples drawn.
         seed: What they are drawn from.
@@ -114,11 +116,20 @@ def bootstrap_interval(
     Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
     """
     require("images", images, images > 0, "1 or more")
+    return percentiles(np.asarray([measure(drawn) for drawn in samples(images, resamples=resamples, seed=seed)]))
+
+
+def samples(images: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Int[NDArray[np.int64], "n"]]:
+    """The bootstrap's samples: each so many indices of images as there are images, drawn with replacement."""
     random = _generator(seed, "bootstrap")
-    return _percentiles(np.asarray([measure(random.integers(images, size=images)) for _ in range(resamples)]))
+    for _ in range(resamples):
+        yield random.integers(images, size=images)
 
 
-def _percentiles(found: NDArray[np.float64]) -> tuple[float, float]:
+def percentiles(found: Float[NDArray[np.float64], "_"]) -> tuple[float, float]:
+    """From the 2.5 to the 97.5 percentile of what samples gave; NaN is left out, and given where nothing else came."""
+    if np.isnan(found).all():
+        return math.nan, math.nan
     tail = (1 - LEVEL) / 2
     low, high = np.nanquantile(found, [tail, 1 - tail])
     return float(low), float(high)
