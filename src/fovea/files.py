@@ -62,6 +62,7 @@ def link_durably(source: Path, path: Path) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _remove_quietly(temporary)
         os.link(source, temporary)
         os.replace(temporary, path)

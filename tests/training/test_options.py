@@ -91,7 +91,15 @@ def test_a_changed_option_leaves_the_others_of_its_group_as_they_are():
 
 
 def test_the_meaning_leaves_out_where_it_runs_and_what_is_kept_alone():
-    free = {"workers": 3, "device": "cpu", "save_steps": 5, "save_minutes": 1.0, "watch": True, "tensorboard": True}
+    free = {
+        "workers": 3,
+        "device": "cpu",
+        "save_steps": 5,
+        "save_minutes": 1.0,
+        "snapshot_epochs": 2,
+        "watch": True,
+        "tensorboard": True,
+    }
     free |= {"teacher": "runs/large"}
     assert options(**free).meaning() == options().meaning()
     told = set(options().flat()) - set(free)

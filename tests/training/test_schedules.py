@@ -259,3 +259,27 @@ def test_fitting_a_run_to_its_own_length_changes_nothing(schedule):
 def test_a_run_of_no_epoch_is_refused():
     with pytest.raises(UsageError, match=r"epochs \(=0\) must be 1 or more"):
         fitted(recipe(), 0)
+
+
+# Cycles ---------------------------------------------------------------------------------------------------------------
+
+
+def test_cycles_are_the_same_cosine_again_and_again():
+    whole = rates(recipe(epochs=6, lr=0.2, warmup_epochs=0.0, cycles=3), 4)
+    assert whole == pytest.approx(rates(recipe(epochs=2, lr=0.2, warmup_epochs=0.0), 4) * 3)
+    assert whole[8] == 0.2
+
+
+@pytest.mark.parametrize("cycles", [2, 3, 7, 100])
+def test_every_cycle_begins_high_and_ends_low_also_where_the_steps_do_not_divide(cycles):
+    found = rates(recipe(epochs=10, lr=0.2, warmup_epochs=1.0, cycles=cycles), 23)[23:]
+    rises = sum(later > earlier for earlier, later in itertools.pairwise(found))
+    assert rises == cycles - 1
+    assert found[0] == 0.2
+
+
+def test_only_cosine_begins_anew():
+    with pytest.raises(UsageError, match=r"cycles \(=2\) must be 1 where schedule is polynomial"):
+        recipe(schedule="polynomial", cycles=2)
+    with pytest.raises(UsageError, match=r"cycles \(=0\) must be 1 or more"):
+        recipe(cycles=0)

@@ -112,6 +112,20 @@ def test_a_finished_run_leaves_what_it_promises(uninterrupted, arrays, quick):
     assert len(fovea.predict(run.folder, arrays[0][:5])) == 5
 
 
+def test_snapshots_stay_and_change_nothing(uninterrupted, tmp_path, arrays, quick, make_network, read_files):
+    run = train(seeded(make_network), arrays, quick.but(epochs=4, snapshot_epochs=2), out=tmp_path / "run", quiet=True)
+    assert sorted(path.name for path in (run.folder / "snapshots").iterdir()) == [
+        "epoch_0002.safetensors",
+        "epoch_0004.safetensors",
+    ]
+    early, late = (fovea.load(run.folder / f"snapshots/epoch_000{n}.safetensors").network.state_dict() for n in (2, 4))
+    last = fovea.load(run.folder / "last.safetensors").network.state_dict()
+    assert all(torch.equal(late[name], last[name]) for name in last)
+    assert any(not torch.equal(early[name], last[name]) for name in last)
+    again = train(seeded(make_network), arrays, quick.but(snapshot_epochs=1), out=tmp_path / "again", quiet=True)
+    assert read_files(again.folder / "bundle") == read_files(uninterrupted.folder / "bundle")
+
+
 def test_the_bundle_holds_the_best_epoch_not_the_last(tmp_path, arrays, network, quick, monkeypatch):
     ranks = {1: (0.1, 0.0), 2: (0.9, 0.0), 3: (0.9, 0.0), 4: (0.2, 0.0)}
     monkeypatch.setattr(loop, "_rank", lambda row: ranks[row["epoch"]])

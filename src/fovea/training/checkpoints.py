@@ -21,6 +21,7 @@ from fovea.training.optimisers import load_state, state_tensors
 
 # last is the newest; healthy the newest that was validated, with nothing but finite numbers; best the best of those.
 LAST, BEST, HEALTHY = "last.safetensors", "best.safetensors", "healthy.safetensors"
+SNAPSHOTS = "snapshots"  # the folder of those that stay, by epoch
 
 
 @dataclass
@@ -71,6 +72,11 @@ class State:
         if self.optimiser is not None:
             found |= {f"{checkpoint.OPTIMISER}{name}": tensor for name, tensor in state_tensors(self.optimiser).items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+
+def snapshots(epoch: int, every: int) -> list[str]:
+    """The name under which a checkpoint stays after an epoch, counted from 1; none where it is not due."""
+    return [f"{SNAPSHOTS}/epoch_{epoch:04}.safetensors"] if every and epoch % every == 0 else []
 
 
 def save(run: Path, names: Sequence[str], state: State, progress: Progress) -> None:

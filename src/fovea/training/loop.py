@@ -273,7 +273,8 @@ class Loop:
         better = progress.best is None or _rank(row) > _rank(progress.best)
         progress.history.append(row)
         progress.best = row if better else progress.best
-        self._save(progress, [*([checkpoints.BEST] if better else []), checkpoints.HEALTHY, checkpoints.LAST])
+        kept = checkpoints.snapshots(epoch, self.options.keeping.snapshot_epochs)
+        self._save(progress, [*kept, *([checkpoints.BEST] if better else []), checkpoints.HEALTHY, checkpoints.LAST])
         if self.step.ranks.writes:
             folder.write_history(self.run, progress.history)
             for watcher in self.watchers:

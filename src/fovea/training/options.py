@@ -58,6 +58,8 @@ class Rate:
     """cosine, steps, plateau, polynomial, exponential, one_cycle or constant; all but one_cycle after the warm-up."""
     warmup_epochs: float = 1.0
     """The learning rate rises linearly for so long; of one_cycle, how long it rises by half a cosine."""
+    cycles: int = 1
+    """How often cosine falls, each time from the highest rate; snapshots at the ends make an ensemble."""
     lowest_lr: float = 0.0
     """Where cosine, polynomial and one_cycle end, and below which nothing falls."""
     milestones: tuple[float, ...] = ()
@@ -154,6 +156,8 @@ class Keeping:
     """Write a checkpoint when the last one is so old; one is always written after an epoch. 0 does not."""
     save_steps: int = 0
     """Write a checkpoint after every so many steps; 0 does not."""
+    snapshot_epochs: int = 0
+    """Keep a checkpoint for good after every so many epochs, below snapshots/; 0 does not."""
     watch: bool = False
     """Note each layer's gradient norm and the size of its updates against its weights, in layers.csv."""
     tensorboard: bool = False
@@ -279,13 +283,14 @@ def _check_ranges(told: TrainingOptions) -> None:
         (told.averaging, ("swa_epochs",)),
         (told.input, ("resize", "cache", "smallest_size")),
         (told.execution, ("workers",)),
-        (keeping, ("save_minutes", "save_steps")),
+        (keeping, ("save_minutes", "save_steps", "snapshot_epochs")),
     )
     for group, names in not_negative:
         for name in names:
             require(name, getattr(group, name), 0 <= getattr(group, name) < INFINITE, "0 or more")
     for name in ("epochs", "batch_size"):
         require(name, getattr(told, name), getattr(told, name) >= 1, "1 or more")
+    require("cycles", rate.cycles, rate.cycles >= 1, "1 or more")
     require("plateau_epochs", rate.plateau_epochs, rate.plateau_epochs >= 1, "1 or more")
     for name, value in (("lr", update.lr), ("epsilon", update.epsilon), ("temperature", objective.temperature)):
         require(name, value, 0 < value < INFINITE, "above 0 and finite")
@@ -304,9 +309,11 @@ def _check_ranges(told: TrainingOptions) -> None:
 
 
 def _check_together(told: TrainingOptions) -> None:
-    update, source = told.update, told.input
+    update, rate, source = told.update, told.rate, told.input
     free = update.momentum > 0 or not update.nesterov or update.optimiser not in ("sgd", "muon")
     require("nesterov", update.nesterov, free, "off where momentum is 0")
+    again = rate.cycles == 1 or rate.schedule == "cosine"
+    require("cycles", rate.cycles, again, f"1 where schedule is {rate.schedule}: cosine alone begins anew")
     require("lowest_lr", told.rate.lowest_lr, told.rate.lowest_lr <= update.lr, f"at most lr (={update.lr:g})")
     given = (source.mean is None) == (source.std is None)
     require("mean and std", (source.mean, source.std), given, "given together or not at all")

@@ -272,7 +272,9 @@ def _disk(network: nn.Module, options: TrainingOptions, run: Path) -> tuple[int,
     """
     weights = sum(tensor.numel() * tensor.itemsize for tensor in network.state_dict().values())
     averages = 1 if options.averaging.ema > 0 or options.averaging.swa_epochs > 0 else 0
-    needed = weights * (1 + CHECKPOINTS * (1 + averages + copies_of(options)))
+    every = options.keeping.snapshot_epochs
+    kept = CHECKPOINTS + (options.epochs // every if every else 0)
+    needed = weights * (1 + kept * (1 + averages + copies_of(options)))
     place = next(path for path in (run, *run.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if needed > free:

@@ -21,10 +21,11 @@ def learning_rate(
     """The learning rate of a step; a function of what is given alone, so that resuming changes nothing.
 
     All schedules but one_cycle begin with a linear warm-up that ends just below `lr`. After it, over the steps that
-    remain, cosine and polynomial fall from `lr` to `lowest_lr`. The stairs of steps and exponential are counted from
-    the first step of the run, as papers and TensorFlow count them, not from the end of the warm-up. one_cycle rises
-    from lr/25 and falls to lr/250,000, or to `lowest_lr`, by half cosines. With `swa_epochs` the rate stays, over the
-    last of them, where the schedule has it at their beginning. `max_steps` cuts the schedule and does not fit it.
+    remain, cosine and polynomial fall from `lr` to `lowest_lr`, cosine as often as `cycles` says. The stairs of steps
+    and exponential are counted from the first step of the run, as papers and TensorFlow count them, not from the end of
+    the warm-up. one_cycle rises from lr/25 and falls to lr/250,000, or to `lowest_lr`, by half cosines. With
+    `swa_epochs` the rate stays, over the last of them, where the schedule has it at their beginning. `max_steps` cuts
+    the schedule and does not fit it.
 
     Args:
         step: Counted from 0 over the whole run.
@@ -32,9 +33,10 @@ def learning_rate(
         options: The recipe.
         history: Rows of the finished epochs; plateau reads their "validation_accuracy".
 
-    Source: Goyal et al. 2017, arXiv:1706.02677 (warm-up); Loshchilov and Hutter 2016, arXiv:1608.03983 (cosine); Smith
-    and Topin 2017, arXiv:1708.07120 (one_cycle); Szegedy et al. 2014, arXiv:1409.4842 (polynomial; steps of 0.96);
-    Tan and Le 2019, arXiv:1905.11946 (exponential); Izmailov et al. 2018, arXiv:1803.05407 (constant at the end).
+    Source: Goyal et al. 2017, arXiv:1706.02677 (warm-up); Loshchilov and Hutter 2016, arXiv:1608.03983 (cosine); Huang
+    et al. 2017, arXiv:1704.00109 (cycles); Smith and Topin 2017, arXiv:1708.07120 (one_cycle); Szegedy et al. 2014,
+    arXiv:1409.4842 (polynomial; steps of 0.96); Tan and Le 2019, arXiv:1905.11946 (exponential); Izmailov et al. 2018,
+    arXiv:1803.05407 (constant at the end).
     """
     if options.averaging.swa_epochs > 0:
         step = min(step, (options.epochs - options.averaging.swa_epochs) * steps_per_epoch)
@@ -49,7 +51,8 @@ def learning_rate(
         return lr
     after, length = step - warmup, total - warmup
     if rate.schedule == "cosine":
-        return rate.lowest_lr + (lr - rate.lowest_lr) * 0.5 * (1 + math.cos(math.pi * after / length))
+        fallen = after * rate.cycles % length  # of a cycle, in parts of the length
+        return rate.lowest_lr + (lr - rate.lowest_lr) * 0.5 * (1 + math.cos(math.pi * fallen / length))
     if rate.schedule == "polynomial":
         return rate.lowest_lr + (lr - rate.lowest_lr) * float((1 - after / length) ** rate.power)
     if rate.schedule == "plateau":
