@@ -12,10 +12,12 @@ how often both name the same class, and the accuracy of the two means and of the
 from __future__ import annotations
 
 import argparse
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 import fovea
 from fovea.evaluation.dense import fully_convolutional
@@ -25,6 +27,14 @@ from fovea.files import read_json
 from fovea.runtime.find import find_bundle
 
 GROUP = 64  # crops judged at once
+
+
+def stride_of(dense: nn.Module, channels: int, size: int) -> int:
+    """How many pixels lie between two places of the map: those that an image must have more for a second one."""
+    with torch.inference_mode():
+        return next(
+            more for more in itertools.count(1) if dense(torch.zeros(1, channels, size + more, size)).shape[2] > 1
+        )
 
 
 def main() -> None:
@@ -42,14 +52,14 @@ def main() -> None:
     spec, network = model.bundle.preprocessing, model.network
     spec, size = replace(spec, resize=asked.resize or spec.resize), spec.image_size
     dense = fully_convolutional(network, spec.in_channels, size)
-    stride, apart, same, places, right = 0, [], 0, 0, {"dense": [], "crops": [], "centre": []}
+    stride = stride_of(dense, spec.in_channels, size)
+    apart, same, places, right = [], 0, 0, {"dense": [], "crops": [], "centre": []}
     for index in range(asked.images or len(split)):
         whole = torch.from_numpy(np.array(spec.rescaled(spec.channelled(split.images[index]))))
         pixels = spec.normalise(whole.permute(2, 0, 1)[None])
         with torch.inference_mode():
             maps = dense(pixels)
             logits, (rows, columns) = maps[0].flatten(1).T, maps.shape[2:]
-            stride = (pixels.shape[2] - size) // (rows - 1) if rows > 1 else stride or 1
             views = pixels.unfold(2, size, stride).unfold(3, size, stride)[0, :, :rows, :columns]
             views = views.permute(1, 2, 0, 3, 4).flatten(0, 1)
             crops = torch.cat([network(part) for part in views.split(GROUP)])

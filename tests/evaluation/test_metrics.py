@@ -20,6 +20,7 @@ from fovea.evaluation.metrics import (
     balanced_accuracy,
     by_class,
     confusion,
+    hardest,
     most_confused,
     negative_log_likelihood,
     predicted,
@@ -157,3 +158,9 @@ def test_the_pairs_mistaken_most_often():
     assert most_confused(confused) == [(1, 0, 5), (0, 1, 2), (2, 1, 2)]
     assert most_confused(confused, count=1) == [(1, 0, 5)]
     assert most_confused(np.eye(3, dtype=np.int64)) == []
+
+
+def test_the_hardest_classes_are_those_of_which_most_is_missed():
+    confused = np.array([[4, 1, 0, 0], [2, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0]])
+    assert hardest(confused) == [1, 0]
+    assert hardest(confused, count=1) == [1]

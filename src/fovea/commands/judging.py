@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from fovea.evaluation.robustness import Curve
 
 
+SQUARES = ("five", "ten")  # protocols of crops of one size
+
+
 @dataclass(frozen=True)
 class Judged:
     """A model with what was found.
@@ -98,12 +101,22 @@ class Judged:
     def notes(self) -> list[str]:
         """What belongs beside the figures: copies in training, and the paper's own with the data that each is of."""
         ours = f"here {1 - self.scores.top1:.1%} and {1 - self.scores.top_k:.1%} on {self.data.name} {self.split.name}"
+        spec, told = self.bundle.preprocessing, []
+        if isinstance(self.model, Seen) and self.model.protocol.name in SQUARES and spec.resize == spec.image_size:
+            told.append(
+                f"images are resized to the network's own {spec.image_size} pixels, so that all crops of a square one "
+                "are the same; train with a larger --resize"
+            )
         copied = f"{self.copies:,} of these images stand in the training split, too, to the byte"
-        return ([copied] if self.copies else []) + [
-            f"published: error {_per_cent(each.top1)} top-1, {_per_cent(each.top5)} top-5 on {each.data}, "
-            f"{each.protocol} ({each.source}); {ours}"
-            for each in self.published
-        ]
+        return (
+            told
+            + ([copied] if self.copies else [])
+            + [
+                f"published: error {_per_cent(each.top1)} top-1, {_per_cent(each.top5)} top-5 on {each.data}, "
+                f"{each.protocol} ({each.source}); {ours}"
+                for each in self.published
+            ]
+        )
 
     def line(self, asked: Evaluate) -> str:
         """What the command prints of it."""

@@ -161,6 +161,13 @@ def most_confused(confused: Int[NDArray[np.int64], "k k"], *, count: int = 10) -
     return [(row, column, int(wrong[row, column])) for row, column in pairs if wrong[row, column]]
 
 
+def hardest(confused: Int[NDArray[np.int64], "k k"], *, count: int = 10) -> list[int]:
+    """The classes of which images are missed, lowest recall first, at most so many."""
+    images = confused.sum(axis=1)
+    recall = np.divide(np.diag(confused), images, out=np.ones(len(confused)), where=images > 0)
+    return [int(place) for place in np.argsort(recall, kind="stable")[:count] if recall[place] < 1]
+
+
 def wilson_interval(correct: int, images: int) -> Interval:
     """The 95 % confidence interval of a fraction, in [0, 1]; NaN, NaN of no images.
 

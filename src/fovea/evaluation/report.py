@@ -120,7 +120,7 @@ def _mistakes(scores: Scores, split: Split, title: str) -> bytes:
 
 def _beyond(numbers: dict[str, Any], k: int) -> list[str]:
     """A line for each figure that stands for all images, and how the intervals were had."""
-    drawn = numbers["bootstrap"]
+    drawn, recall = numbers["bootstrap"], {name: each["recall"] for name, each in numbers["classes"].items()}
     figures = [
         (f"top-{k} accuracy", f"top{k}", ".2%"),
         ("balanced accuracy", "balanced_accuracy", ".2%"),
@@ -133,6 +133,11 @@ def _beyond(numbers: dict[str, Any], k: int) -> list[str]:
         *(
             f"{name} {numbers[key]:{how}} (95 % interval {_span(numbers[f'{key}_interval'], how)})"
             for name, key, how in figures
+        ),
+        *(
+            [f"hardest classes, by recall: {', '.join(f'{name} {recall[name]:.2%}' for name in numbers['hardest'])}"]
+            if numbers["hardest"]
+            else []
         ),
         f"95 % intervals: Wilson's for top-1, top-{k}, precision and recall; Hanley and McNeil's variance for ROC AUC; "
         f"{drawn['samples']:,} bootstrap samples of the images, seed {drawn['seed']}, for the others. They say what "

@@ -93,6 +93,7 @@ class Scores:
             **_known(figures),
             "bootstrap": {"samples": found.resamples, "seed": found.seed},
             "classes": {name: _known(asdict(each) | {"f1_interval": f1}) for name, each, f1 in of_classes},
+            "hardest": [self.classes[place] for place in metrics.hardest(self.confusion)],
             "most_confused": [
                 {"class": self.classes[row], "taken_for": self.classes[column], "images": count}
                 for row, column, count in metrics.most_confused(self.confusion)

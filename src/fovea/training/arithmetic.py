@@ -8,8 +8,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from fovea.training.depthwise import is_depthwise, quick_depthwise, replaced
+from fovea.training.pointwise import quick_pointwise
+from fovea.training.rectified_norm import quick_norms
 
 Arithmetic = Literal["float32", "bf16", "bf16-depthwise"]
 CPU_HAS_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # any of these, as torch names them
@@ -40,6 +44,10 @@ def arranged(network: nn.Module, precision: str) -> Iterator[None]:
     network.to(memory_format=torch.channels_last)
     with ExitStack() as remedies:
         if precision != "float32":
+            whole = [each for each in network.modules() if isinstance(each, nn.AdaptiveAvgPool2d)]
+            remedies.enter_context(replaced(whole, _averaged))
+            remedies.enter_context(quick_norms(network))
+            remedies.enter_context(quick_pointwise(network))
             pooling = [each for each in network.modules() if isinstance(each, nn.MaxPool2d) and not each.return_indices]
             remedies.enter_context(replaced(pooling, _pooled))
         if precision == "bf16-depthwise":
@@ -61,6 +69,28 @@ def _pooled(layer: nn.Module, maps: Tensor) -> Any:
     plain = type(layer).forward
     slow = maps.device.type == "cpu" and maps.dtype is torch.bfloat16 and maps.dim() == 4 and maps.shape[1] < FEW
     return plain(layer, maps.float()).to(maps.dtype) if slow else plain(layer, maps)
+
+
+def _averaged(layer: nn.Module, maps: Tensor) -> Any:
+    quick = layer.output_size in (1, (1, 1)) and maps.device.type == "cpu" and maps.dim() == 4
+    return Average.apply(maps) if quick and torch.is_grad_enabled() else type(layer).forward(layer, maps)
+
+
+class Average(torch.autograd.Function):
+    """The mean over each map. torch lays its gradient out channels-first, which slows all that is behind it."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        """What adaptive pooling to one pixel gives."""
+        ctx.shape = maps.shape
+        return F.adaptive_avg_pool2d(maps, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Each pixel's share, one number in memory for all of a map."""
+        shared: Tensor = gradient / (ctx.shape[2] * ctx.shape[3])
+        return shared.expand(ctx.shape)
 
 
 def _has_bf16(device: torch.device) -> bool:
