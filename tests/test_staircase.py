@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         "randomness",
         "runtime",
     },
-    "transfer": {"architectures", "errors"},
+    "transfer": {"architectures", "bundle", "data", "errors", "layers"},
     "experiments": {"bundle", "data", "errors", "evaluation", "files", "training"},
 }
 SEE_ALL = ("commands", "__init__", "__main__")

@@ -237,9 +237,10 @@ def test_without_autocast_or_gradients_the_layers_are_what_they_were():
             torch.testing.assert_close(network(images), half)
 
 
+@pytest.mark.parametrize("side", [9, 10])
 @pytest.mark.parametrize("pooling", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, padding=1, ceil_mode=True)], ids=str)
-def test_pooling_of_few_channels_gives_torch_s_numbers_and_gradients_to_the_bit(pooling):
-    maps = (torch.randint(-3, 4, (2, 6, 8, 9)) / 2).bfloat16()  # full of equal neighbours
+def test_pooling_of_few_channels_gives_torch_s_numbers_and_gradients_to_the_bit(pooling, side):
+    maps = (torch.randint(-3, 4, (2, 6, 8, side)) / 2).bfloat16()  # full of equal neighbours
     found = []
     for precision in ("float32", "bf16"):
         own = maps.clone().requires_grad_()
@@ -252,6 +253,26 @@ def test_pooling_of_few_channels_gives_torch_s_numbers_and_gradients_to_the_bit(
     assert ours.dtype == torch.bfloat16
     assert torch.equal(ours, exact)
     torch.testing.assert_close(our_gradient, its_gradient)  # overlapping windows add in float32
+
+
+@pytest.mark.parametrize("pooling", [nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))], ids=str)
+def test_the_mean_of_maps_is_torch_s_to_the_bit_and_its_gradient_lies_channels_last(pooling):
+    maps, found = torch.randn(2, 24, 7, 9).bfloat16().contiguous(memory_format=torch.channels_last), []
+    for precision in ("float32", "bf16"):
+        own = maps.clone().requires_grad_()
+        with arranged(pooling, precision):
+            pooled = pooling(own)
+        (gradient,) = torch.autograd.grad(pooled, own, torch.arange(48.0).view(2, 24, 1, 1).bfloat16())
+        found.append((pooled.detach(), gradient))
+    assert all(torch.equal(ours, exact) for ours, exact in zip(found[1], found[0], strict=True))
+    assert found[1][1].stride(1) == 1
+
+
+@pytest.mark.parametrize("pooling", [nn.AdaptiveAvgPool2d(2), nn.AdaptiveAvgPool2d((1, None))], ids=str)
+def test_means_over_parts_of_maps_are_left_to_torch(pooling):
+    maps = torch.randn(2, 3, 6, 4, requires_grad=True)
+    with arranged(pooling, "bf16"):
+        assert torch.equal(pooling(maps), F.adaptive_avg_pool2d(maps, pooling.output_size))
 
 
 def test_a_copy_made_meanwhile_computes_with_its_own_weights():

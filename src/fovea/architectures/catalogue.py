@@ -163,6 +163,16 @@ def build(
     return network
 
 
+def builder_options(name: str) -> tuple[str, ...]:
+    """What the builder of a network of the catalogue takes beside classes, channels and size.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    taken = inspect.signature(_builder(facts(name))).parameters
+    return tuple(each for each in taken if each not in ("num_classes", "in_channels", "image_size"))
+
+
 def architecture_of(network: nn.Module) -> Architecture | None:
     """How a network of the catalogue was built; None for a network of somebody else."""
     found = getattr(network, "architecture", None)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fovea.evaluation.robustness import Curve
 
 
+UNCUT = "1/0/0"  # of a set that is judged as a whole nothing is set apart, be it one image a class
 SQUARES = ("five", "ten")  # protocols of crops of one size
 
 
@@ -264,7 +265,7 @@ def _open(asked: Evaluate, source: dict[str, Any]) -> Data:
     with counting("opening files") as progress:
         return fovea.open_data(
             asked.data,
-            split=asked.cut,
+            split=asked.cut or (UNCUT if asked.split == "all" else None),
             split_seed=asked.split_seed,
             data_root=asked.data_root,
             allow_bad=asked.allow_bad,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import keyword
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ VERBS = {
         "evaluate": "accuracy of a model, with its interval",
         "predict": "the class of an image, or of every image in a folder",
     },
+    "reuse": {"import": "weights of torchvision, timm or a file become a model of ours, every tensor accounted for"},
 }
 EXAMPLES = """examples:
   fovea train                             LeNet-5 on the digits that come with scikit-learn, in a minute
@@ -123,5 +125,6 @@ def _dispatch(given: list[str]) -> int:
     if given[0] not in verbs:
         known = ", ".join(sorted(verbs))
         raise UsageError(f"no verb is called {given[0]!r}; there are {known}.{suggestion(given[0], verbs)}")
-    run: Callable[[list[str]], int] = importlib.import_module(f"fovea.commands.{given[0]}").run
+    module = f"{given[0]}_" if keyword.iskeyword(given[0]) else given[0]
+    run: Callable[[list[str]], int] = importlib.import_module(f"fovea.commands.{module}").run
     return run(given[1:])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -67,3 +68,21 @@ def _sentence(panel: str) -> str:
     hints = lines[rule:] if any(line.startswith("Perhaps you meant") for line in lines) else []
     close = [line.split()[0].rstrip(",") for line in hints if line.startswith("--")]
     return what + (f". Did you mean {' or '.join(close[:3])}?" if close else ".")
+
+
+def options_of(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """What a network's builder takes, from name=value pairs; a value is JSON where it can be read so, else text.
+
+    Raises:
+        UsageError: a pair without a name or without =.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise UsageError(f"option (={pair}) must be name=value, such as stem=small")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

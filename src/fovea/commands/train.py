@@ -15,7 +15,7 @@ import tyro
 from fovea.architectures.catalogue import facts, published
 from fovea.architectures.reference import is_reference
 from fovea.commands.allocator import keep_memory
-from fovea.commands.parsing import parse
+from fovea.commands.parsing import options_of, parse
 from fovea.commands.progress import counting
 from fovea.data.augmentation.presets import preset
 from fovea.data.names import KNOWN, check_source
@@ -94,7 +94,7 @@ def run(arguments: list[str]) -> int:
             in_channels=asked.in_channels or opened.channels,
             image_size=asked.image_size,
             seed=key(seed, "weights"),
-            **_options(asked.option),
+            **options_of(asked.option),
         )
 
     if asked.dry_run:
@@ -175,24 +175,6 @@ def _with_defaults(arguments: list[str]) -> Train:
         is_net = net == first.net
         again = dataclasses.replace(again, net=net if is_net else base.net, data=base.data if is_net else data)
     return again
-
-
-def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """name=value pairs; a value is JSON where it can be read so, else text.
-
-    Raises:
-        UsageError: a pair without a name or without =.
-    """
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
-            raise UsageError(f"option (={pair}) must be name=value, such as stem=small")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def network_and_data(first: str | None, second: str | None) -> tuple[str, str]:

@@ -12,8 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fovea.training.depthwise import is_depthwise, quick_depthwise, replaced
-from fovea.training.pointwise import quick_pointwise
-from fovea.training.rectified_norm import quick_norms
+from fovea.training.halving import Halving, halves
 
 Arithmetic = Literal["float32", "bf16", "bf16-depthwise"]
 CPU_HAS_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # any of these, as torch names them
@@ -38,16 +37,15 @@ def arranged(network: nn.Module, precision: str) -> Iterator[None]:
     """While the block lasts, the network is laid out for an arithmetic; what it computes stays the same.
 
     Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. In bf16 on a
-    CPU, under `autocast`, max pooling of few channels compares in float32, which finds the same pixels sooner; and for
-    bf16-depthwise depthwise convolutions have a quick backward pass.
+    CPU, under `autocast`, max pooling of few channels compares pixel by pixel or in float32, which finds the same ones
+    sooner; means over maps have a gradient that lies channels-last; and for bf16-depthwise depthwise convolutions have
+    a quick backward pass.
     """
     network.to(memory_format=torch.channels_last)
     with ExitStack() as remedies:
         if precision != "float32":
             whole = [each for each in network.modules() if isinstance(each, nn.AdaptiveAvgPool2d)]
             remedies.enter_context(replaced(whole, _averaged))
-            remedies.enter_context(quick_norms(network))
-            remedies.enter_context(quick_pointwise(network))
             pooling = [each for each in network.modules() if isinstance(each, nn.MaxPool2d) and not each.return_indices]
             remedies.enter_context(replaced(pooling, _pooled))
         if precision == "bf16-depthwise":
@@ -65,9 +63,11 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def _pooled(layer: nn.Module, maps: Tensor) -> Any:
+def _pooled(layer: nn.MaxPool2d, maps: Tensor) -> Any:
     plain = type(layer).forward
     slow = maps.device.type == "cpu" and maps.dtype is torch.bfloat16 and maps.dim() == 4 and maps.shape[1] < FEW
+    if slow and halves(layer, maps):
+        return Halving.apply(maps)
     return plain(layer, maps.float()).to(maps.dtype) if slow else plain(layer, maps)
 
 

@@ -2,12 +2,61 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
+from typing import Any, NamedTuple
 
 from fovea.errors import ModelError
 
 Rules = tuple[tuple[str, str], ...]
 """Pairs of a regular expression on our key and the replacement that gives theirs."""
+
+LIBRARIES = ("torchvision", "timm")
+
+
+class Table(NamedTuple):
+    """One of our networks in another library.
+
+    Args:
+        library: Whose names they are; "fovea" for our own.
+        network: What that library calls the network.
+        rules: From our keys to theirs; none for our own.
+        options: What our builder is called with to be theirs exactly.
+    """
+
+    library: str
+    network: str
+    rules: Rules
+    options: dict[str, Any]
+
+    def theirs(self, key: str) -> str:
+        """Their key for one of ours.
+
+        Raises:
+            ModelError: no rule matches the key.
+        """
+        return theirs(key, self.rules) if self.rules else key
+
+
+def tables_of(name: str) -> list[Table]:
+    """Every library's table for one of our networks, our own first."""
+    found = [Table("fovea", name, (), {})]
+    for family in _families():
+        for library in LIBRARIES:
+            peers: dict[str, str] = getattr(family, "PEERS", {}).get(library, {})
+            if name in peers:
+                rules: Rules = getattr(family, library.upper())[name]
+                options = getattr(family, "OPTIONS", {}).get(library, {}).get(peers[name], {})
+                found.append(Table(library, peers[name], rules, dict(options)))
+    return found
+
+
+def names_in(library: str) -> dict[str, str]:
+    """What a library calls those networks that are exactly ours, and what we call them."""
+    return {
+        theirs: ours for family in _families() for ours, theirs in getattr(family, "PEERS", {}).get(library, {}).items()
+    }
 
 
 def theirs(key: str, rules: Rules) -> str:
@@ -25,3 +74,7 @@ def theirs(key: str, rules: Rules) -> str:
         if match is not None:
             return match.expand(replacement)
     raise ModelError(f"no rule gives {key} its foreign name; the table has {len(rules)} rules, and needs one for it")
+
+
+def _families() -> list[Any]:
+    return [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]

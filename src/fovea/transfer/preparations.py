@@ -1,0 +1,84 @@
+"""How the images of published weights were prepared: a few conventions, by name."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from torch import Tensor
+
+from fovea.data.preprocessing import Preprocessing
+from fovea.errors import UsageError, suggestion
+
+Preparation = Literal["imagenet", "tf", "caffe", "unit"]
+
+SAYS: Final = {
+    "imagenet": "pixels in [0, 1], less (0.485, 0.456, 0.406), by (0.229, 0.224, 0.225): PyTorch's libraries",
+    "tf": "pixels in [-1, 1]: TensorFlow's Inception and mobile networks",
+    "caffe": "blue, green, red from 0 to 255, less (103.939, 116.779, 123.68): Caffe's VGG and ResNet, Keras's too",
+    "unit": "pixels in [0, 1]",
+}
+MEANS: Final[dict[str, tuple[float, ...]]] = {
+    "imagenet": (0.485, 0.456, 0.406),
+    "tf": (0.5, 0.5, 0.5),
+    "caffe": (123.68, 116.779, 103.939),  # red first: the kernels are turned round instead
+    "unit": (0.0,),
+}
+DEVIATIONS: Final[dict[str, tuple[float, ...]]] = {
+    "imagenet": (0.229, 0.224, 0.225),
+    "tf": (0.5, 0.5, 0.5),
+    "caffe": (1.0,),
+    "unit": (1.0,),
+}
+SHARE = 8 / 7  # of the network's size, to which the shorter side is resized: 256 for 224
+
+
+def preprocessing(name: str, image_size: int, *, in_channels: int = 3, resize: int | None = None) -> Preprocessing:
+    """The preprocessing of a convention; for other numbers of channels than three each has the mean of the three.
+
+    Args:
+        name: One of `SAYS`.
+        image_size: Side of the network's images in pixels.
+        in_channels: Channels of the images.
+        resize: What the shorter side becomes first; 8/7 of the size where None, as 256 for 224.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name not in SAYS:
+        known = "; ".join(f"{each} ({says})" for each, says in SAYS.items())
+        raise UsageError(f"unknown preprocessing {name!r}; choose from {known}.{suggestion(name, SAYS)}")
+    return Preprocessing(
+        image_size=image_size,
+        resize=round(image_size * SHARE) if resize is None else resize,
+        in_channels=in_channels,
+        scale=1.0 if name == "caffe" else 255.0,
+        mean=_each(MEANS[name], in_channels),
+        std=_each(DEVIATIONS[name], in_channels),
+    )
+
+
+def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values if len(values) in (1, channels) else (sum(values) / len(values),)
+
+
+def turned_round(kernels: Tensor) -> Tensor:
+    """First kernels (out, 3, h, w) for blue, green, red as kernels for red, green, blue; and the other way round."""
+    return kernels.flip(1)
+
+
+def for_channels(kernels: Tensor, channels: int) -> Tensor:
+    """First kernels (out, c, h, w) for images of another number of channels.
+
+    For one channel the kernels' channels are added up, which gives what grey repeated in all of them gave. For others
+    they are repeated in turn and scaled by their number, so that sums over the channels keep their size.
+
+    Args:
+        kernels: The first convolution's.
+        channels: Wanted.
+    """
+    own = kernels.shape[1]
+    if channels == own:
+        return kernels
+    if channels == 1:
+        return kernels.sum(dim=1, keepdim=True)
+    return kernels[:, [place % own for place in range(channels)]] * (own / channels)
