@@ -77,8 +77,8 @@ def import_weights(
     library, _, theirs = str(source).partition(":")
     told = dict(options or {})
     if library in LIBRARIES and theirs:
-        foreign, known = _downloaded(library, theirs)
         name = name or _ours(library, theirs)
+        foreign, known = _downloaded(library, theirs)
         preprocessing = preprocessing or known
     else:
         foreign = read_foreign(Path(source))
@@ -168,7 +168,9 @@ def _ours(library: str, theirs: str) -> str:
 def _downloaded(library: str, name: str) -> tuple[Foreign, Preprocessing]:
     """A library's own weights, by its own downloader."""
     if importlib.util.find_spec(library) is None:
-        raise MachineError(f"{library} is not installed; pip install 'fovea-vision[peers]', or name a file of the weights")
+        raise MachineError(
+            f"{library} is not installed; pip install 'fovea-vision[peers]', or import a file of the weights"
+        )
     try:
         return _from_timm(name) if library == "timm" else _from_torchvision(name)
     except (OSError, RuntimeError, ValueError) as error:
@@ -181,8 +183,6 @@ def _downloaded(library: str, name: str) -> tuple[Foreign, Preprocessing]:
 
 def _from_torchvision(name: str) -> tuple[Foreign, Preprocessing]:
     models = importlib.import_module("torchvision.models")
-    if name not in models.list_models(module=models):
-        _ours("torchvision", name)
     weights = models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
     tensors = weights.get_state_dict(progress=True, check_hash=True)

@@ -139,7 +139,8 @@ class _Candidate:
             more = f" and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
             raise ModelError(
                 f"{source}: does not fit {name} by {self.table.library}'s names, which fit best "
-                f"({self.fitting} of {len(own)} tensors): {'; '.join(differences[:NAMED])}{more}"
+                f"({self.fitting} of {len(own)} tensors; it has {', '.join(list(tensors)[:3])}, …): "
+                f"{'; '.join(differences[:NAMED])}{more}"
             )
 
     def filled(self, name: str, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Mapped:
