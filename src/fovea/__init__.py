@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fovea.architectures.catalogue import build as create
     from fovea.architectures.catalogue import list_architectures
     from fovea.bundle import Bundle
     from fovea.cost.report import Report, inspect
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from fovea.runtime.predict import Prediction, predict
     from fovea.training.options import TrainingOptions
     from fovea.training.train import Run, train
+    from fovea.transfer.creating import create
 
 _HOMES = {
     "Bundle": "fovea.bundle",
@@ -39,7 +39,7 @@ _HOMES = {
     "Scores": "fovea.evaluation.scores",
     "TrainingOptions": "fovea.training.options",
     "check": "fovea.data.checking",
-    "create": "fovea.architectures.catalogue:build",
+    "create": "fovea.transfer.creating",
     "evaluate": "fovea.evaluation.judge",
     "inspect": "fovea.cost.report",
     "list_architectures": "fovea.architectures.catalogue",

@@ -74,14 +74,12 @@ def import_weights(
         DataError: as many names as classes are not there.
         MachineError: a library is not installed, or there is no network to download by.
     """
-    library, _, theirs = str(source).partition(":")
     told = dict(options or {})
+    library, _, theirs = str(source).partition(":")
     if library in LIBRARIES and theirs:
         name = name or _ours(library, theirs)
-        foreign, known = _downloaded(library, theirs)
-        preprocessing = preprocessing or known
-    else:
-        foreign = read_foreign(Path(source))
+    foreign, known = read_weights(source)
+    preprocessing = preprocessing or known
     if name is None:
         raise UsageError(f"{source}: name the network that the weights are for: --as NAME; 'fovea list' has them")
     if preprocessing is None:
@@ -107,6 +105,17 @@ def import_weights(
         provenance=provenance,
     )
     return Imported(bundle=bundle, mapped=found, notes=tuple(notes))
+
+
+def read_weights(source: str | Path) -> tuple[Foreign, Preprocessing | None]:
+    """The tensors of a file, or of "torchvision:NAME" and "timm:NAME" with their preprocessing.
+
+    Raises:
+        ModelError: a file that is damaged or holds code.
+        MachineError: a library is not installed, or cannot be reached.
+    """
+    library, _, name = str(source).partition(":")
+    return _downloaded(library, name) if library in LIBRARIES and name else (read_foreign(Path(source)), None)
 
 
 def compared(found: Mapped, foreign: Foreign) -> float | None:

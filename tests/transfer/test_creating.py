@@ -1,0 +1,97 @@
+"""Networks with weights that are there already."""
+
+from __future__ import annotations
+
+import pytest
+import safetensors.torch
+import torch
+
+import fovea
+from fovea.errors import ModelError, UsageError
+from fovea.files import write_json
+
+
+@pytest.fixture
+def network():
+    return fovea.create("lenet5", num_classes=4, seed=1).eval()
+
+
+@pytest.fixture
+def bundle(network, tmp_path):
+    spec = fovea.Preprocessing(image_size=32, resize=32, in_channels=1)
+    made = fovea.Bundle(network=network, architecture=network.architecture, classes=tuple("abcd"), preprocessing=spec)
+    return made.save(tmp_path / "bundle")
+
+
+@pytest.fixture
+def file(network, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file({key: t.contiguous() for key, t in network.state_dict().items()}, path)
+    return path
+
+
+def same(one, other, keys=None):
+    first, second = one.state_dict(), other.state_dict()
+    return all(torch.equal(first[key], second[key]) for key in keys or first)
+
+
+def test_without_weights_it_is_the_catalogue_s_network():
+    assert same(fovea.create("lenet5", seed=5), fovea.create("lenet5", seed=5))
+    assert fovea.create("lenet5", num_classes=3).num_classes == 3
+
+
+@pytest.mark.parametrize("source", ["bundle", "file"])
+def test_weights_come_with_their_classes_and_channels(source, network, request):
+    made = fovea.create("lenet5", weights=request.getfixturevalue(source))
+    assert made.num_classes == 4
+    assert same(made, network)
+
+
+@pytest.mark.parametrize("source", ["bundle", "file"])
+def test_other_classes_get_a_fresh_output_and_that_is_told(source, network, request, caplog):
+    made = fovea.create("lenet5", weights=request.getfixturevalue(source), num_classes=7, seed=3)
+    kept = [key for key in network.state_dict() if not key.startswith("head.output")]
+    assert len(kept) == len(network.state_dict()) - 2
+    assert same(made, network, kept)
+    assert made.num_classes == 7
+    assert "num_classes 4 became 7: a fresh output layer" in caplog.text
+    again = fovea.create("lenet5", weights=request.getfixturevalue(source), num_classes=7, seed=3)
+    assert same(made, again)
+
+
+def test_other_channels_add_the_first_kernels_up_or_repeat_them(file, network, caplog):
+    made = fovea.create("lenet5", weights=file, in_channels=3).eval()
+    grey = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(made(grey.expand(-1, 3, -1, -1)), network(grey), rtol=1e-4, atol=1e-5)
+    assert "in_channels 1 became 3: first kernels added up or repeated" in caplog.text
+
+
+def test_a_checkpoint_of_a_run_is_taken_too(bundle, network, tmp_path):
+    from fovea.runtime import checkpoint
+
+    write_json(tmp_path / "config.json", {})
+    other = {f"network.{key}": torch.ones(t.shape) for key, t in network.state_dict().items()}
+    (tmp_path / "last.safetensors").write_bytes(checkpoint.packed(other, "{}"))
+    made = fovea.create("lenet5", weights=tmp_path / "last.safetensors")
+    assert bundle.parent == tmp_path
+    assert all(torch.equal(t, torch.ones(t.shape)) for t in made.state_dict().values())
+
+
+def test_another_size_is_taken_where_the_network_takes_it(tmp_path):
+    small = fovea.create("cifar_resnet20", seed=0)
+    path = tmp_path / "small.safetensors"
+    safetensors.torch.save_file({key: t.contiguous() for key, t in small.state_dict().items()}, path)
+    made = fovea.create("cifar_resnet20", weights=path, image_size=64)
+    assert same(made, small)
+    assert made.architecture.image_size == 64
+
+
+def test_what_does_not_fit_is_refused(bundle, file):
+    with pytest.raises(ModelError, match="holds lenet5, not alexnet"):
+        fovea.create("alexnet", weights=bundle)
+    with pytest.raises(UsageError, match="knows its options; leave dropout away"):
+        fovea.create("lenet5", weights=bundle, dropout=0.5)
+    with pytest.raises(ModelError, match="does not fit resnet18"):
+        fovea.create("resnet18", weights=file)
+    with pytest.raises(ModelError, match=r"lenet5 for .* would have another shape|does not fit lenet5"):
+        fovea.create("lenet5", weights=bundle, image_size=44)
