@@ -10,8 +10,10 @@ import safetensors.torch
 import torch
 
 import fovea
+from fovea.data.sources.imagenet import challenge_classes
 from fovea.errors import DataError, ModelError, UsageError
-from fovea.transfer.importing import imagenet_classes, import_weights
+from fovea.runtime.predict import Prediction
+from fovea.transfer.importing import import_weights
 from fovea.transfer.keys import names_in, tables_of
 from fovea.transfer.preparations import for_channels, preprocessing, turned_round
 
@@ -147,10 +149,13 @@ def test_first_kernels_for_other_channels():
 
 
 def test_imagenet_has_a_thousand_synsets_in_their_order():
-    synsets = [synset for synset, _ in imagenet_classes()]
-    assert len(set(synsets)) == 1000
+    synsets = list(challenge_classes())
+    assert len(synsets) == 1000
     assert synsets == sorted(synsets)
-    assert imagenet_classes()[0] == ("n01440764", "tench")
+    assert (synsets[0], challenge_classes()[synsets[0]]) == ("n01440764", "tench")
+    assert Prediction("x.jpg", "n01440764", {"n01440764": 0.9, "n99999999": 0.1}).line() == (
+        "x.jpg  n01440764 tench 90.0%  n99999999 10.0%"
+    )
 
 
 def test_tables_know_whose_a_network_is():

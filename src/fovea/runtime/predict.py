@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fovea.data.ahead import ahead
 from fovea.data.pixels import read_image
 from fovea.data.sources.folder import SUFFIXES
+from fovea.data.sources.imagenet import SYNSET_FOLDER, challenge_classes
 from fovea.errors import DataError, UnreadableImage
 from fovea.runtime.model import BATCH_SIZE, Model, Predicts, load
 
@@ -36,7 +37,7 @@ class Prediction:
     def line(self, top: int = 3) -> str:
         """The path and the likeliest classes."""
         best = sorted(self.probabilities.items(), key=lambda item: -item[1])[:top]
-        return f"{self.path}  {'  '.join(f'{name} {probability:.1%}' for name, probability in best)}"
+        return f"{self.path}  {'  '.join(f'{_in_words(name)} {probability:.1%}' for name, probability in best)}"
 
     def __str__(self) -> str:
         return self.line()
@@ -103,6 +104,12 @@ def predict_files(model: Predicts, paths: Iterable[Path]) -> Iterator[Prediction
             decoded = Decoded(tuple(arrays.values()), tuple(map(str, arrays)))
             answers |= dict(zip(arrays, _predictions(model, decoded), strict=True))
         yield from (answers[path] for path in group)
+
+
+def _in_words(name: str) -> str:
+    """A class as people read it: one of ImageNet's synsets with its word."""
+    word = challenge_classes().get(name) if SYNSET_FOLDER.fullmatch(name) else None
+    return name if word is None else f"{name} {word}"
 
 
 def _read(path: Path) -> NDArray[np.generic] | UnreadableImage:

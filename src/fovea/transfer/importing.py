@@ -7,7 +7,6 @@ import importlib.util
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from torch import nn
 from fovea.architectures.catalogue import architecture_of, facts
 from fovea.bundle import Bundle, describe
 from fovea.data.preprocessing import Preprocessing
+from fovea.data.sources.imagenet import challenge_classes
 from fovea.errors import DataError, MachineError, ModelError, UsageError, suggestion
 from fovea.transfer.foreign import Foreign, read_foreign
 from fovea.transfer.keys import LIBRARIES, Table, names_in
@@ -146,12 +146,6 @@ def compared(found: Mapped, foreign: Foreign) -> float | None:
     return difference
 
 
-def imagenet_classes() -> tuple[tuple[str, str], ...]:
-    """The 1,000 classes of ImageNet's challenge in the order of published weights: synset, and a word for it."""
-    text = files("fovea.transfer").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
-    return tuple((line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in text.splitlines())
-
-
 def _peer(table: Table, num_classes: int) -> nn.Module:
     module = importlib.import_module("timm" if table.library == "timm" else "torchvision.models")
     with warnings.catch_warnings():
@@ -226,7 +220,7 @@ def _from_timm(name: str) -> tuple[Foreign, Preprocessing]:
 
 def _classes(told: Sequence[str] | str | Path | None, count: int, source: str) -> tuple[tuple[str, ...], list[str]]:
     """Names of the classes, and what was assumed of them."""
-    synsets = tuple(synset for synset, _ in imagenet_classes())
+    synsets = tuple(challenge_classes())
     if told is None and count == IMAGENET_CLASSES:
         return synsets, ["1,000 classes: taken to be ImageNet's synsets in their order; --classes names others"]
     if told is None:

@@ -6,7 +6,9 @@ Source: Russakovsky et al. 2015, arXiv:1409.0575.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
+from importlib.resources import files
 from pathlib import Path
 
 from fovea.data.listing import Listing
@@ -60,6 +62,13 @@ def list_imagenet(root: Path) -> Listing:
     labelled = {file.split for file in files}
     splits = tuple(split for split in listing.splits if split != "test" or split in labelled)
     return dataclasses.replace(listing, layout="ILSVRC", files=ordered, splits=splits, strays=strays)
+
+
+@functools.cache
+def challenge_classes() -> dict[str, str]:
+    """The 1,000 synsets of the challenge in the order of published weights, each with WordNet's first word for it."""
+    text = files("fovea.data.sources").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    return {synset: word for synset, _, word in (line.partition(" ") for line in text.splitlines())}
 
 
 def synset_words(root: Path) -> dict[str, str]:
