@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import mmap
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import numpy as np
 import safetensors
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
-from fovea.errors import FoveaError, MachineError, ModelError
+from fovea.errors import FoveaError, ModelError
+from fovea.transfer.arrays import read_hdf5, read_npz
+from fovea.transfer.parsing import Content, parsing
 from fovea.transfer.unwrapping import as_float32, check_expansion, only, unwrapped, without_prefixes
 
 HEADER_LIMIT: Final = 16 << 20  # bytes of a safetensors header; that of a thousand tensors has 0.1 million
-NUMPY_TYPES: Final = ("float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
-OPTIMISER: Final = ("optimizer", "optimizer_weights")  # Keras's groups beside the network's
 SAFETENSORS: Final = ".safetensors"
 
 # What a file begins with that is no weight file, and what to do about it.
@@ -62,14 +58,6 @@ class Foreign:
 
     tensors: dict[str, Tensor]
     notes: tuple[str, ...]
-    licence: str = ""
-
-
-class Content(NamedTuple):
-    """What a file holds before anything is taken off."""
-
-    held: object
-    notes: list[str]
     licence: str = ""
 
 
@@ -121,7 +109,7 @@ def _reader(path: Path, first: bytes) -> Callable[[Path], Content]:
     if first.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         found = _zipped(path)
     elif first.startswith(b"\x89HDF\r\n\x1a\n"):
-        found = _hdf5
+        found = read_hdf5
     elif first[:1] == pickle.PROTO and first[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         found = _pickled
     if found is not None and suffix == SAFETENSORS:
@@ -148,21 +136,8 @@ def _reader(path: Path, first: bytes) -> Callable[[Path], Content]:
     )
 
 
-@contextlib.contextmanager
-def _parsing(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a parser makes of damaged or hostile bytes becomes one sentence."""
-    try:
-        yield
-    except FoveaError:
-        raise
-    except Exception as error:  # the parsers promise no types: KeyError, struct.error, zlib.error and more are met
-        told = " ".join(str(error).split())[:200]  # it may quote the file, and so hold anything
-        reason = "".join(each if each.isprintable() else "?" for each in told) or type(error).__name__
-        raise ModelError(f"{path}: is damaged, or no {kind} ({reason}); fetch it again") from error
-
-
 def _safetensors(path: Path) -> Content:
-    with _parsing(path, "safetensors file"):
+    with parsing(path, "safetensors file"):
         size = path.stat().st_size
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -184,7 +159,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _zipped(path: Path) -> Callable[[Path], Content]:
     """Which of the formats that are zip archives a zip archive is."""
-    with _parsing(path, "zip archive"), zipfile.ZipFile(path) as archive:
+    with parsing(path, "zip archive"), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     names = [entry.filename for entry in entries]
     folders = {part for name in names for part in name.split("/")[:-1]}
@@ -203,7 +178,7 @@ def _zipped(path: Path) -> Callable[[Path], Content]:
     if len(set(names)) < len(names):
         raise ModelError(f"{path}: is damaged, a name stands twice in it; fetch it again")
     check_expansion(path, sum(entry.file_size for entry in entries))
-    return _npz
+    return read_npz
 
 
 _CODE: Final = (
@@ -226,7 +201,7 @@ def _pickled(path: Path) -> Content:
 
 
 def _from_torch(path: Path, load: Callable[[], object]) -> Content:
-    with _parsing(path, "file of torch"):
+    with parsing(path, "file of torch"):
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content.find(b"bytearray") >= 0:  # torch admits it, and it fills as much memory as the file asks for
                 raise ModelError(f"{path}: holds a bytearray, which no weights need; save model.state_dict() instead")
@@ -239,96 +214,3 @@ def _from_torch(path: Path, load: Callable[[], object]) -> Content:
             if found is None:
                 raise
             raise ModelError(f"{path}: holds {only([found[1]])}, {_CODE}") from error
-
-
-def _npz(path: Path) -> Content:
-    tensors: dict[str, Tensor] = {}
-    with _parsing(path, "file of numpy.savez"), zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            name = entry.filename.removesuffix(".npy")
-            with archive.open(entry) as member:
-                _check_array(path, name, member, entry.file_size)
-            with archive.open(entry) as member:
-                array = npy.read_array(member, allow_pickle=False)
-            tensors[name] = _from_numpy(array)
-    return Content(tensors, [])
-
-
-def _check_array(path: Path, name: str, member: Any, size: int) -> None:
-    """Compare what an array's header says with what is there, before memory is taken for it."""
-    version = npy.read_magic(member)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{only([name])} is of version {version} of NumPy's format")
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read(member)
-    _check_type(path, name, dtype)
-    if math.prod(shape) * dtype.itemsize != size - member.tell():
-        raise ValueError(f"{only([name])} is said to have the shape {shape}, and is of another length")
-
-
-def _check_type(path: Path, name: str, dtype: np.dtype[Any]) -> None:
-    if dtype.hasobject:
-        raise ModelError(f"{path}: {only([name])} holds pickled objects, which are not read; save arrays of float32")
-    if dtype.name not in NUMPY_TYPES:
-        raise ModelError(
-            f"{path}: {only([name])} holds {dtype.name}, not numbers that are read; save arrays of float32"
-        )
-
-
-def _from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-
-
-def _hdf5(path: Path) -> Content:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MachineError(
-            f"{path}: is HDF5, and h5py is not installed; pip install 'fovea-vision[keras]', or write .npz"
-        ) from error
-    tensors: dict[str, Tensor] = {}
-    notes: list[str] = []
-    with _parsing(path, "HDF5 file"), h5py.File(path, "r") as file:
-        root = file
-        if isinstance(file.get("model_weights", getlink=True), h5py.HardLink):
-            root, notes = file["model_weights"], ["taken from 'model_weights'"]
-        datasets = dict(_datasets(root, notes))
-        for name, dataset in datasets.items():
-            if dataset.external or dataset.is_virtual:
-                raise ModelError(
-                    f"{path}: {only([name])} lies in another file, which is not followed; write one whole file"
-                )
-            if dataset.shape is None:
-                raise ModelError(f"{path}: {only([name])} has no shape and no numbers; leave it out")
-            _check_type(path, name, dataset.dtype)
-        sizes = (math.prod(each.shape) + math.prod(each.chunks or (0,)) for each in datasets.values())
-        check_expansion(path, 8 * sum(sizes))
-        for name, dataset in datasets.items():
-            tensors[name] = _from_numpy(np.asarray(dataset[()]))
-    return Content(tensors, notes)
-
-
-def _datasets(root: Any, notes: list[str]) -> Iterator[tuple[str, Any]]:
-    """Every data set below a group by its path from there; links are not followed, and no group is entered twice."""
-    import h5py
-
-    links, entered = [], set()
-    waiting = [("", root)]
-    while waiting:
-        before, group = waiting.pop()
-        address = h5py.h5o.get_info(group.id).addr
-        if address in entered:
-            continue
-        entered.add(address)
-        for name in group:
-            full = f"{before}{name}"
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                links.append(full)
-            elif full in OPTIMISER:
-                notes.append(f"left aside: {full!r}")
-            elif isinstance(item := group[name], h5py.Dataset):
-                yield full, item
-            elif isinstance(item, h5py.Group):
-                waiting.append((f"{full}/", item))
-    if links:
-        notes.append(f"links that were not followed: {only(links)}")
