@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import statistics
 import tempfile
 from itertools import pairwise
@@ -78,29 +79,45 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--picture", type=Path, default=None)
+    parser.add_argument("--keep", type=Path, default=None, help="JSON of curves, to which those measured are added")
     asked = parser.parse_args()
 
+    kept = json.loads(asked.keep.read_text()) if asked.keep is not None and asked.keep.exists() else {}
     mnist = fovea.open_data("mnist")
     splits = {name: framed(mnist.split(name)) for name in ("train", "validation", "test")}
     data = Data(name="mnist, framed", classes=mnist.classes, channels=1, image_size=SIDE, padded_below=SIDE, **splits)
-    lines = {}
     print(f"pixels{'':>26}" + "".join(f"{shift:>8}" for shift in SHIFTS))
     for name in asked.nets:
-        build, found = NETS[name], []
         for seed in asked.seeds:
-            options = fovea.TrainingOptions().but(epochs=asked.epochs, seed=seed)
-            with tempfile.TemporaryDirectory() as folder:
-                run = fovea.train(build(), data, options, out=Path(folder) / "run", quiet=True)
-            found.append(curve(run.model, splits["test"], "shift", SHIFTS, fill=0).top1)
-        points = list(zip(*found, strict=True))
-        means = [statistics.mean(each) for each in points]
+            if str(seed) not in kept.setdefault(name, {}):
+                kept[name][str(seed)] = measured(NETS[name](), data, seed, asked.epochs)
+                if asked.keep is not None:
+                    asked.keep.write_text(json.dumps(kept))
+        points = list(zip(*(kept[name][str(seed)] for seed in asked.seeds), strict=True))
         spread = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in points]
-        lines[f"{name}, {parameters(build()):,} parameters"] = (means, [(min(each), max(each)) for each in points])
-        print(f"{name:<19}{parameters(build()):>9,}    " + "".join(f"{mean:>8.2%}" for mean in means))
+        print(f"{name:<19}{parameters(NETS[name]()):>9,}    " + "".join(f"{statistics.mean(p):>8.2%}" for p in points))
         print(f"{'':<19}{'sd':>9}    " + "".join(f"{each:>8.2%}" for each in spread), flush=True)
     if asked.picture is not None:
-        title = f"MNIST digits moved, no augmentation, {len(asked.seeds)} seeds"
-        asked.picture.write_bytes(pictures.sweep(SHIFTS, lines, change="shift, pixels", title=title))
+        asked.picture.write_bytes(drawn(kept))
+
+
+def measured(network: nn.Module, data: Data, seed: int, epochs: int) -> tuple[float, ...]:
+    """The accuracy at each shift of a network that was trained for it."""
+    assert data.test is not None
+    options = fovea.TrainingOptions().but(epochs=epochs, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        run = fovea.train(network, data, options, out=Path(folder) / "run", quiet=True)
+    return curve(run.model, data.test, "shift", SHIFTS, fill=0).top1
+
+
+def drawn(kept: dict[str, dict[str, list[float]]]) -> bytes:
+    """Every network's mean over its seeds, and a band from the lowest to the highest."""
+    lines = {}
+    for name, by_seed in kept.items():
+        points = list(zip(*by_seed.values(), strict=True))
+        means, band = [statistics.mean(each) for each in points], [(min(each), max(each)) for each in points]
+        lines[f"{name}, {parameters(NETS[name]()):,} parameters, {len(by_seed)} seeds"] = (means, band)
+    return pictures.sweep(SHIFTS, lines, change="shift, pixels", title="MNIST digits moved, no augmentation")
 
 
 if __name__ == "__main__":
