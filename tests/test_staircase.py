@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         "randomness",
         "runtime",
     },
-    "transfer": {"architectures", "bundle", "data", "errors", "files", "layers", "runtime"},
+    "transfer": {"architectures", "bundle", "data", "errors", "runtime"},
     "experiments": {"bundle", "data", "errors", "evaluation", "files", "training"},
 }
 SEE_ALL = ("commands", "__init__", "__main__")

@@ -66,14 +66,12 @@ def test_other_channels_add_the_first_kernels_up_or_repeat_them(file, network, c
     assert "in_channels 1 became 3: first kernels added up or repeated" in caplog.text
 
 
-def test_a_checkpoint_of_a_run_is_taken_too(bundle, network, tmp_path):
+def test_a_checkpoint_of_a_run_is_taken_too(network, tmp_path):
     from fovea.runtime import checkpoint
 
-    write_json(tmp_path / "config.json", {})
     other = {f"network.{key}": torch.ones(t.shape) for key, t in network.state_dict().items()}
     (tmp_path / "last.safetensors").write_bytes(checkpoint.packed(other, "{}"))
     made = fovea.create("lenet5", weights=tmp_path / "last.safetensors")
-    assert bundle.parent == tmp_path
     assert all(torch.equal(t, torch.ones(t.shape)) for t in made.state_dict().values())
 
 
@@ -84,6 +82,33 @@ def test_another_size_is_taken_where_the_network_takes_it(tmp_path):
     made = fovea.create("cifar_resnet20", weights=path, image_size=64)
     assert same(made, small)
     assert made.architecture.image_size == 64
+
+
+def test_a_head_of_convolutions_is_replaced_too(tmp_path):
+    nin = fovea.create("cifar_nin", num_classes=5, seed=0)
+    path = tmp_path / "nin.safetensors"
+    safetensors.torch.save_file({key: t.contiguous() for key, t in nin.state_dict().items()}, path)
+    assert same(fovea.create("cifar_nin", weights=path), nin)
+    other = fovea.create("cifar_nin", weights=path, num_classes=3, seed=1)
+    kept = [key for key, t in nin.state_dict().items() if t.shape == other.state_dict()[key].shape]
+    assert len(kept) == len(nin.state_dict()) - 2
+    assert same(other, nin, kept)
+
+
+def test_a_network_of_one_s_own_takes_its_own_weights(tmp_path):
+    layers = "nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, num_classes)"
+    code = f"from torch import nn\ndef net(num_classes=10):\n    return nn.Sequential({layers})\n"
+    (tmp_path / "mine.py").write_text(code)
+    name, path = f"{tmp_path}/mine.py:net", tmp_path / "mine.safetensors"
+    mine = fovea.create(name, num_classes=4)
+    safetensors.torch.save_file({key: t.contiguous() for key, t in mine.state_dict().items()}, path)
+    assert same(fovea.create(name, weights=path), mine)
+    assert fovea.create(name, weights=path, num_classes=3)[2].out_features == 3
+
+
+def test_a_file_beside_somebody_else_s_configuration_is_no_run_of_ours(file, network):
+    write_json(file.parent / "config.json", {"architectures": ["LeNet"]})
+    assert same(fovea.create("lenet5", weights=file), network)
 
 
 def test_what_does_not_fit_is_refused(bundle, file):

@@ -13,7 +13,7 @@ import fovea
 from fovea.data.sources.imagenet import challenge_classes
 from fovea.errors import DataError, ModelError, UsageError
 from fovea.runtime.predict import Prediction
-from fovea.transfer.importing import import_weights
+from fovea.transfer.importing import _of_torchvision, import_weights
 from fovea.transfer.keys import names_in, tables_of
 from fovea.transfer.preparations import for_channels, preprocessing, turned_round
 
@@ -101,6 +101,42 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path, names):
 def test_a_library_s_network_that_is_none_of_ours_is_refused_before_anything_is_fetched():
     with pytest.raises(UsageError, match=r"timm:resnet19 is none of our networks exactly; .* Did you mean resnet18"):
         import_weights("timm:resnet19")
+
+
+@pytest.mark.parametrize(("name", "mean"), [("inception_v3", 0.5), ("googlenet", 0.5), ("resnet18", 0.485)])
+def test_what_torchvision_s_network_does_to_its_inputs_is_part_of_the_preprocessing(name, mean):
+    models = pytest.importorskip("torchvision.models")
+    transform = models.get_model_weights(name).DEFAULT.transforms()
+    spec = _of_torchvision(name, transform)
+    assert spec.mean[0] == mean
+    if mean == 0.5:
+        theirs = getattr(models, name)(weights=None, init_weights=False, transform_input=True, num_classes=2)
+        pixels = torch.randint(0, 256, (1, 3, 4, 4), dtype=torch.uint8)
+        means, deviations = (torch.tensor(each).view(1, 3, 1, 1) for each in (transform.mean, transform.std))
+        expected = theirs._transform_input((pixels / 255 - means) / deviations)
+        torch.testing.assert_close(spec.normalise(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_auxiliary_classifiers_come_along_where_the_file_has_them(auxiliary, tmp_path, names):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    theirs = models.googlenet(weights=None, init_weights=False, num_classes=3, aux_logits=auxiliary)
+    path = tmp_path / "theirs.pth"
+    torch.save(theirs.state_dict(), path)
+    found = import_weights(path, "googlenet_torchvision", preprocessing="tf", classes=names)
+    assert bool(len(found.bundle.network.auxiliary)) == auxiliary
+    assert any("logits differ from torchvision's by" in note for note in found.notes)
+
+
+def test_a_file_for_grey_images_is_not_compared_with_a_network_for_colour(tmp_path, names):
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model("resnet18", pretrained=False, num_classes=3, in_chans=1)
+    path = tmp_path / "theirs.pth"
+    torch.save(theirs.state_dict(), path)
+    found = import_weights(path, "resnet18", preprocessing="imagenet", classes=names)
+    assert found.bundle.preprocessing.in_channels == 1
+    assert not any("differ" in note for note in found.notes)
 
 
 def test_a_library_that_is_reached_by_no_network_says_so(monkeypatch):

@@ -164,11 +164,13 @@ def build(
 
 
 def builder_options(name: str) -> tuple[str, ...]:
-    """What the builder of a network of the catalogue takes beside classes, channels and size.
+    """What the builder of a network of the catalogue takes beside classes, channels and size; none of one's own.
 
     Raises:
         UsageError: an unknown name.
     """
+    if is_reference(name):
+        return ()
     taken = inspect.signature(_builder(facts(name))).parameters
     return tuple(each for each in taken if each not in ("num_classes", "in_channels", "image_size"))
 

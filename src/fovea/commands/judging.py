@@ -167,11 +167,12 @@ class Judge:
         _warn_of_other_data(loaded, data)
         split = data.split(asked.split or ("test" if data.test is not None else "validation"))
         sweeps = _sweeps(asked, split)
+        known: dict[str, Scores] = {}
         if asked.calibrate:
-            loaded = _calibrated(loaded, data, split, found)
+            loaded, known = _calibrated(loaded, data, split, found)
         model = as_seen(asked, loaded)
         how = "" if asked.protocol == "centre" else str(model)
-        scores = evaluate(model, split)
+        scores = evaluate(model, split) if how or split.name not in known else known[split.name]
         slices, curves = _slices(asked, scores, split), _curves(asked, model, split, sweeps)
         published = _published(loaded) if how else ()
         trained_on = data.train if split.name not in ("train", "all") else None
@@ -184,8 +185,12 @@ def as_seen(asked: Evaluate, model: Model) -> Model | Seen | SeenWhole:
     return seen(model, asked.protocol, average=asked.average, views=asked.views, scales=asked.scales, seed=asked.seed)
 
 
-def _calibrated(model: Model, data: Data, judged: Split, found: Found) -> Model:
-    """The model with a temperature fitted anew, which is kept in its bundle with what it makes of the figures there."""
+def _calibrated(model: Model, data: Data, judged: Split, found: Found) -> tuple[Model, dict[str, Scores]]:
+    """The model with a temperature fitted anew, which is kept in its bundle with what it makes of the figures there.
+
+    Returns:
+        The model, and its scores by split as far as they were asked for anew.
+    """
     validation = data.validation
     if validation is None or judged.name in (validation.name, "all"):
         raise UsageError(
@@ -198,16 +203,17 @@ def _calibrated(model: Model, data: Data, judged: Split, found: Found) -> Model:
     factor = fitted_temperature(scores.logits, scores.labels)
     bundle = replace(model.bundle, temperature=model.bundle.temperature * factor)
     calibrated = Model(bundle, device=model.device, batch_size=model.batch_size, share=model.share)
+    known: dict[str, Scores] = {}
     if bundle.provenance.get("data", {}).get("fingerprint") == data.fingerprint():
-        told = {each: evaluate(calibrated, data.split(each)).summary() for each in bundle.metrics}
-        calibrated.bundle = replace(bundle, metrics=told)
+        known = {each: evaluate(calibrated, data.split(each)) for each in bundle.metrics}
+        calibrated.bundle = replace(bundle, metrics={name: each.summary() for name, each in known.items()})
     if model.share[0] == 0:
         calibrated.bundle.save(found.bundle)
     print(
         f"{found.bundle}: temperature {bundle.temperature:.3f}, fitted on {len(validation):,} validation images",
         file=sys.stderr,
     )
-    return calibrated
+    return calibrated, known
 
 
 def _published(model: Model) -> tuple[PublishedError, ...]:

@@ -58,6 +58,15 @@ def told_of(path: Path) -> str:
         raise ModelError(f"{path}: is no checkpoint, or was cut ({error})") from error
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file says that it is a checkpoint of ours; nothing is verified."""
+    try:
+        told_of(path)
+    except ModelError:
+        return False
+    return True
+
+
 def judged_weights(path: Path) -> dict[str, Tensor]:
     """The network's tensors of a checkpoint as validation judged them: with the averages, where a run keeps any.
 

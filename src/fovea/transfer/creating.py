@@ -11,14 +11,14 @@ from torch import nn
 from fovea import bundle as bundles
 from fovea.architectures.catalogue import architecture_of, build
 from fovea.errors import ModelError, UsageError
-from fovea.files import RUN_FILE
-from fovea.runtime.checkpoint import judged_weights
-from fovea.runtime.find import find_model
+from fovea.runtime.checkpoint import is_checkpoint, judged_weights
+from fovea.runtime.find import find_bundle
 from fovea.transfer.importing import read_weights
-from fovea.transfer.mapping import mapped
+from fovea.transfer.mapping import first_kernels, keys_of_classes, mapped
 from fovea.transfer.preparations import for_channels
 
 _log = logging.getLogger("fovea")
+_TOLD = "%s: %s %s became %s: %s"
 
 
 def create(
@@ -59,56 +59,48 @@ def create(
     if weights is None:
         return build(name, **sizes, seed=seed, **options)
     filled = _filled(name, weights, image_size, options)
+    given = {size: value for size, value in sizes.items() if value is not None}
+    return _adapted(filled, name, given, seed, str(weights))
+
+
+def _adapted(filled: nn.Module, name: str, sizes: dict[str, int], seed: int | None, source: str) -> nn.Module:
+    """The network for other classes, channels or another size, with all the tensors that keep their shapes."""
     made = architecture_of(filled)
     assert made is not None  # it was built by its name
     own = {"num_classes": made.num_classes, "in_channels": made.in_channels, "image_size": made.image_size}
-    wanted = {size: own[size] if value is None else value for size, value in sizes.items()}
+    wanted = own | sizes
     if wanted == own:
         return filled
     network = build(name, **wanted, seed=seed, **made.options)
-    taken, fresh = network.state_dict(), set()
-    first = next(key for key, tensor in taken.items() if tensor.ndim == 4)
-    for key, tensor in filled.state_dict().items():
-        carried = for_channels(tensor, wanted["in_channels"]) if key == first else tensor
-        if carried.shape == taken[key].shape:
-            taken[key].copy_(carried)
-        else:
-            fresh.add(key)
-    head = {key for key in fresh if _is_output(network, key)}
-    if fresh - head:
-        some = ", ".join(sorted(fresh - head)[:10])
-        raise ModelError(f"{name} for {wanted} cannot take {weights}: {some} would have another shape")
-    for size in ("num_classes", "in_channels"):
-        if wanted[size] != own[size]:
-            what = "a fresh output layer" if size == "num_classes" else "first kernels added up or repeated"
-            _log.warning("%s: %s %s became %s: %s", weights, size, own[size], wanted[size], what)
+    taken, first = network.state_dict(), first_kernels(network)
+    carried = filled.state_dict()
+    if wanted["num_classes"] != own["num_classes"]:
+        for key in keys_of_classes(network, name, {**wanted, **made.options}):
+            del carried[key]
+        _log.warning(_TOLD, source, "num_classes", own["num_classes"], wanted["num_classes"], "a fresh output layer")
+    if wanted["in_channels"] != own["in_channels"]:
+        carried[first] = for_channels(carried[first], wanted["in_channels"])
+        how = "first kernels added up or repeated"
+        _log.warning(_TOLD, source, "in_channels", own["in_channels"], wanted["in_channels"], how)
+    other = [key for key, tensor in carried.items() if tensor.shape != taken[key].shape]
+    if other:
+        raise ModelError(f"{name} for {wanted} cannot take {source}: {', '.join(other[:10])} would have another shape")
+    for key, tensor in carried.items():
+        taken[key].copy_(tensor)
     return network
 
 
 def _filled(name: str, weights: str | Path, image_size: int | None, options: dict[str, Any]) -> nn.Module:
     """The network with the weights as they are."""
     path = Path(weights)
-    if path.is_dir() or any((folder / RUN_FILE).is_file() for folder in path.absolute().parents[:2]):
-        found = find_model(path)
-        network = bundles.load(found.bundle).network
-        if found.checkpoint is not None:
-            bundles.fill(network, judged_weights(found.checkpoint), str(found.checkpoint))
+    if path.is_dir():
+        network = bundles.load(find_bundle(path)).network
         made = architecture_of(network)
         if made is None or made.name != name:
             raise ModelError(f"{weights}: holds {made.name if made else type(network).__name__}, not {name}")
         if options:
             raise UsageError(f"{weights}: knows its options; leave {', '.join(options)} away")
         return network
-    foreign, _ = read_weights(str(weights))
+    tensors = judged_weights(path) if is_checkpoint(path) else read_weights(str(weights))[0].tensors
     sizes = {} if image_size is None else {"image_size": image_size}
-    return mapped(name, foreign.tensors, sizes=sizes, options=options, source=str(weights)).network
-
-
-def _is_output(network: nn.Module, key: str) -> bool:
-    """Whether it is a tensor of a layer that gives logits."""
-    heads = [network.get_submodule("head"), *network.get_submodule("auxiliary").children()]
-    names = ["head", *(f"auxiliary.{name}" for name, _ in network.get_submodule("auxiliary").named_children())]
-    return any(
-        key.startswith(f"{prefix}.{list(head.named_children())[-1][0]}.")
-        for prefix, head in zip(names, heads, strict=True)
-    )
+    return mapped(name, tensors, sizes=sizes, options=options, source=str(weights)).network

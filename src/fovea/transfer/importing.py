@@ -84,8 +84,10 @@ def import_weights(
         raise UsageError(f"{source}: name the network that the weights are for: --as NAME; 'fovea list' has them")
     if preprocessing is None:
         raise UsageError(f"{source}: does not say how images are prepared; --preprocessing imagenet, tf, caffe or unit")
-    size = image_size or facts(name).image_size
     spec = preprocessing if isinstance(preprocessing, Preprocessing) else None
+    size = image_size or (spec.image_size if spec else facts(name).image_size)
+    if spec and spec.image_size != size:
+        spec = dataclasses.replace(spec, image_size=size, resize=round(spec.resize * size / spec.image_size))
     found = mapped(name, foreign.tensors, sizes={"image_size": size}, options=told, source=str(source))
     spec = spec or prepared(str(preprocessing), size, in_channels=found.options.get("in_channels", 3))
     notes = [*foreign.notes]
@@ -119,18 +121,20 @@ def read_weights(source: str | Path) -> tuple[Foreign, Preprocessing | None]:
 
 
 def compared(found: Mapped, foreign: Foreign) -> float | None:
-    """How far our logits are from those of the library itself, relative to the largest; None where it is not installed.
+    """How far our logits are from those of the library itself, relative to the largest.
+
+    None where it is not installed, or has its network for images of three channels alone and these are others.
 
     Raises:
         ModelError: they are further apart than rounding.
     """
-    table = found.table
-    if table.library not in LIBRARIES or importlib.util.find_spec(table.library) is None:
-        return None
-    other = _peer(table, _count(found.network))
-    other.load_state_dict(foreign.tensors, strict=True)
-    told = architecture_of(found.network)
+    table, told = found.table, architecture_of(found.network)
     assert told is not None  # it was built by its name
+    if table.library not in LIBRARIES or importlib.util.find_spec(table.library) is None or told.in_channels != 3:
+        return None
+    auxiliary = any(key.lower().startswith("aux") for key in foreign.tensors)
+    other = _peer(table, _count(found.network), auxiliary=auxiliary)
+    other.load_state_dict(foreign.tensors, strict=True)
     shape = 2, told.in_channels, told.image_size, told.image_size
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     training = found.network.training
@@ -146,14 +150,15 @@ def compared(found: Mapped, foreign: Foreign) -> float | None:
     return difference
 
 
-def _peer(table: Table, num_classes: int) -> nn.Module:
+def _peer(table: Table, num_classes: int, *, auxiliary: bool) -> nn.Module:
     module = importlib.import_module("timm" if table.library == "timm" else "torchvision.models")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision warns of what its weights will start from
         if table.library == "timm":
             network: nn.Module = module.create_model(table.network, pretrained=False, num_classes=num_classes)
             return network
-        settings = {"init_weights": False} if table.network in ("googlenet", "inception_v3") else {}
+        inception = table.network in ("googlenet", "inception_v3")
+        settings = {"init_weights": False, "aux_logits": auxiliary} if inception else {}
         made: nn.Module = getattr(module, table.network)(weights=None, num_classes=num_classes, **settings)
         return made
 
@@ -185,20 +190,25 @@ def _downloaded(library: str, name: str) -> tuple[Foreign, Preprocessing]:
 
 
 def _from_torchvision(name: str) -> tuple[Foreign, Preprocessing]:
-    models = importlib.import_module("torchvision.models")
-    weights = models.get_model_weights(name).DEFAULT
-    transform = weights.transforms()
+    weights = importlib.import_module("torchvision.models").get_model_weights(name).DEFAULT
     tensors = weights.get_state_dict(progress=True, check_hash=True)
+    notes = (f"torchvision's {weights}, for its terms see its documentation",)
+    return Foreign(tensors=tensors, notes=notes), _of_torchvision(name, weights.transforms())
+
+
+def _of_torchvision(name: str, transform: Any) -> Preprocessing:
+    """What torchvision does to an image before its network, or within it."""
     (size,), (resize,) = transform.crop_size, transform.resize_size
-    spec = Preprocessing(
+    half = prepared("tf", size)  # what these two turn their inputs into, when they have published weights
+    inside = name in ("googlenet", "inception_v3")
+    return Preprocessing(
         image_size=size,
         resize=resize,
         in_channels=3,
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
+        mean=half.mean if inside else tuple(transform.mean),
+        std=half.std if inside else tuple(transform.std),
         interpolation=transform.interpolation.value,
     )
-    return Foreign(tensors=tensors, notes=(f"torchvision's {weights}, for its terms see its documentation",)), spec
 
 
 def _from_timm(name: str) -> tuple[Foreign, Preprocessing]:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.architectures.catalogue import build, builder_options
+from fovea.architectures.catalogue import architecture_of, build, builder_options
 from fovea.errors import ModelError
-from fovea.layers.convnet import ConvNet
 from fovea.transfer.keys import Table, tables_of
 
 NAMED = 10  # differences that a message names
@@ -106,12 +105,12 @@ class _Candidate:
         told = table.options | dict(options)
         if "auxiliary" in builder_options(name) and "auxiliary" not in told:
             told["auxiliary"] = any(key.lower().startswith("aux") for key in tensors)
-        plan = _planned(name, {**sizes, **told})
-        found = {}
-        for size, key in _first_and_last(plan).items():
-            tensor = tensors.get(table.theirs(key))
-            if tensor is not None and tensor.ndim > 1:
-                found[size] = tensor.shape[0 if size == "num_classes" else 1]
+        plan, found = _planned(name, {**sizes, **told}), {}
+        for key in keys_of_classes(plan, name, {**sizes, **told}):
+            if (tensor := tensors.get(table.theirs(key))) is not None and tensor.ndim > 0:
+                found["num_classes"] = tensor.shape[0]
+        if (first := first_kernels(plan)) and (tensor := tensors.get(table.theirs(first))) is not None:
+            found["in_channels"] = tensor.shape[1] if tensor.ndim == 4 else 1  # of another shape, it will be named
         plan = _planned(name, {**sizes, **told, **found})
         names = {key: table.theirs(key) for key in plan.state_dict()}
         return cls(
@@ -159,20 +158,28 @@ class _Candidate:
         return Mapped(network=network, table=self.table, placed=tuple(placed), options=self.options)
 
 
+def first_kernels(network: nn.Module) -> str:
+    """The key of the first convolution's kernels, whose shape tells the number of channels; "" where there is none."""
+    return next((key for key, tensor in network.state_dict().items() if tensor.ndim == 4), "")
+
+
+def keys_of_classes(network: nn.Module, name: str, options: Mapping[str, Any]) -> list[str]:
+    """The keys of the tensors whose shapes depend on the number of classes, in the network's order.
+
+    Args:
+        network: As it is built by that name and these options.
+        name: The network's.
+        options: What its builder takes, sizes included.
+    """
+    made = architecture_of(network)
+    assert made is not None  # it was built by its name
+    other = _planned(name, {**options, "num_classes": made.num_classes + 1}).state_dict()
+    return [key for key, tensor in network.state_dict().items() if tensor.shape != other[key].shape]
+
+
 def _planned(name: str, options: Mapping[str, Any]) -> nn.Module:
     with torch.device("meta"):
         return build(name, **options)
-
-
-def _first_and_last(network: nn.Module) -> dict[str, str]:
-    """The keys whose shapes tell the numbers of channels and of classes."""
-    found = {}
-    first = next((key for key, tensor in network.state_dict().items() if tensor.ndim == 4), None)
-    if first is not None:
-        found["in_channels"] = first
-    if isinstance(network, ConvNet):
-        found["num_classes"] = f"head.{list(network.head.named_children())[-1][0]}.weight"
-    return found
 
 
 def _reshaped(tensor: Tensor, own: Tensor) -> Tensor | None:
