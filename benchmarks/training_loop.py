@@ -40,6 +40,7 @@ from fovea.training.losses import objective
 from fovea.training.optimisers import build
 from fovea.training.options import options
 from fovea.training.ranks import Ranks
+from fovea.training.stages import Stagewise
 from fovea.training.stopping import StopFlag
 
 IMAGES, CHUNK = 55_000, 4
@@ -135,6 +136,7 @@ def main() -> None:
                 options=told,
             ),
             plain=plain,
+            stages=Stagewise(network, told.stages),
             state=State(network, optimiser),
             batches=TrainingBatches(fitted=fitted, batch_size=asked.batch_size, seed=0, augmentation=told.augmentation),
             validate=nothing_to_validate,

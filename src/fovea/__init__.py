@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fovea.errors import FoveaError
     from fovea.evaluation.judge import evaluate
     from fovea.evaluation.scores import Scores
+    from fovea.runtime.features import features
     from fovea.runtime.model import Model, load
     from fovea.runtime.predict import Prediction, predict
     from fovea.training.options import TrainingOptions
@@ -41,6 +42,7 @@ _HOMES = {
     "check": "fovea.data.checking",
     "create": "fovea.transfer.creating",
     "evaluate": "fovea.evaluation.judge",
+    "features": "fovea.runtime.features",
     "inspect": "fovea.cost.report",
     "list_architectures": "fovea.architectures.catalogue",
     "load": "fovea.runtime.model",
@@ -63,6 +65,7 @@ __all__ = [
     "check",
     "create",
     "evaluate",
+    "features",
     "inspect",
     "list_architectures",
     "load",

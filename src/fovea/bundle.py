@@ -114,6 +114,12 @@ def describe(network: nn.Module) -> Architecture | None:
     return dataclasses.replace(architecture, num_classes=num_classes)
 
 
+def origin_of(network: nn.Module) -> dict[str, Any] | None:
+    """Where a network's weights come from, as whoever filled it has noted; None for fresh ones."""
+    origin: Any = getattr(network, "origin", None)
+    return origin if isinstance(origin, dict) else None
+
+
 def as_json(value: Any) -> Any:
     """A value as it is after being written and read as JSON: tuples become lists."""
     return json.loads(json.dumps(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ ABOUT = ("__get__", "dim", "size", "numel", "is_contiguous", "is_floating_point"
 
 
 @contextmanager
-def folded(network: nn.Module, example: Tensor) -> Iterator[int]:
+def folded(network: nn.Module, example: Tensor, call: Callable[[Tensor], Any] | None = None) -> Iterator[int]:
     """Let a network in evaluation mode run with its batch normalisations folded; it is as before afterwards.
 
     In evaluation mode batch normalisation is a fixed scale and shift of each map, and so is a convolution's weight and
@@ -30,6 +30,7 @@ def folded(network: nn.Module, example: Tensor) -> Iterator[int]:
     Args:
         network: In evaluation mode; where it is in training mode nothing is folded.
         example: Images such as it takes; two are enough.
+        call: What will be run, where it is not the whole network: a map that it gives is read by whoever asked for it.
 
     Yields:
         How many were folded.
@@ -37,19 +38,22 @@ def folded(network: nn.Module, example: Tensor) -> Iterator[int]:
     Source: Jacob et al. 2017, "Quantization and training of neural networks for efficient integer-arithmetic-only
     inference", arXiv:1712.05877, section 3.2.
     """
-    pairs = [] if network.training else foldable(network, example)
+    pairs = [] if network.training else foldable(network, example, call)
     with ExitStack() as undone:
         for convolution, norm in pairs:
             _fold(convolution, norm, undone)
         yield len(pairs)
 
 
-def foldable(network: nn.Module, example: Tensor) -> list[tuple[nn.Module, nn.Module]]:
+def foldable(
+    network: nn.Module, example: Tensor, call: Callable[[Tensor], Any] | None = None
+) -> list[tuple[nn.Module, nn.Module]]:
     """Each convolution with the batch normalisation that alone reads what it gives.
 
     Args:
         network: In evaluation mode.
         example: Images such as it takes.
+        call: What will be run, where it is not the whole network.
     """
     if not any(isinstance(module, NORMS) for module in network.modules()):
         return []
@@ -58,7 +62,7 @@ def foldable(network: nn.Module, example: Tensor) -> list[tuple[nn.Module, nn.Mo
         for module in network.modules():
             if isinstance(module, (*BEFORE, *NORMS)):
                 hooks.callback(module.register_forward_hook(seen.after).remove)
-        given = network(example)
+        given = (call or network)(example)
     for each in tree_leaves(given):  # what the network gives is read by whoever called it
         if id(each) in seen.made:
             seen.reads[id(each)] += 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
@@ -31,6 +33,8 @@ BATCH_SIZE, SMALLEST_BATCH = 256, 8
 PIXELS = 32 * 224**2  # of a batch: with more, deep networks of thin layers are a third slower, and none is faster
 
 FOLDS_FROM = 64  # images; of fewer, the pass that finds what can be folded costs more than it saves
+
+Found = TypeVar("Found", Tensor, list[Tensor])
 
 _one_at_a_time = threading.RLock()  # folding changes the network for a while, which no other thread may see
 
@@ -98,7 +102,8 @@ class Model:
         (rank, ranks), size = self.share, self.batch_size
         if ranks == 1:
             return self.tempered(network_logits(self.network, fitted, self.device, batch_size=size))
-        parts = _by_batch(self.network, fitted, self.device, size, range(rank, _batches(fitted, size), ranks))
+        share = range(rank, _batches(fitted, size), ranks)
+        parts = by_batch(self.network, self.network, fitted, self.device, size, share)
         return self.tempered(summed(parts, size, len(fitted), len(self.classes)))
 
     def tempered(self, logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
@@ -138,7 +143,7 @@ def network_logits(
         batch_size: Images judged at once; as `batch_of` says where None.
     """
     size = batch_of(fitted.preprocessing.image_size) if batch_size is None else batch_size
-    parts = _by_batch(network, fitted, device, size, range(rank, _batches(fitted, size), ranks))
+    parts = by_batch(network, network, fitted, device, size, range(rank, _batches(fitted, size), ranks))
     if ranks == 1:
         return torch.cat(list(parts.values()))
     return _spread(parts, size, len(fitted))
@@ -148,18 +153,42 @@ def _batches(fitted: Fitted, size: int) -> int:
     return math.ceil(len(fitted) / size)
 
 
-def _by_batch(network: nn.Module, fitted: Fitted, device: torch.device, size: int, share: range) -> dict[int, Tensor]:
-    """The logits of some batches by their places."""
-    parts: dict[int, Tensor] = {}
+def by_batch(
+    call: Callable[[Tensor], Found],
+    network: nn.Module,
+    fitted: Fitted,
+    device: torch.device,
+    size: int,
+    share: range | None = None,
+) -> dict[int, Found]:
+    """What a network, or a part of it, gives for batches of fitted images, by their places, as float32 on the CPU.
+
+    The network is in evaluation mode meanwhile, and runs with its batch normalisations folded, where there are 64
+    images or more.
+
+    Args:
+        call: From a batch of images to a tensor or a list of them, by running `network` or a part of it.
+        network: Whose mode is set, and is as before afterwards.
+        fitted: The images.
+        device: Where the network runs.
+        size: Images of a batch.
+        share: Which of the batches; all where None.
+    """
+    parts: dict[int, Found] = {}
+    share = range(_batches(fitted, size)) if share is None else share
     with _one_at_a_time, torch.inference_mode(), ExitStack() as stack:
         stack.callback(network.train, network.training)
         network.eval()
         for place, pixels in zip(share, fitted.batches(size, share), strict=True):
             images = fitted.preprocessing.normalise(pixels.to(device))
             if not parts and len(fitted) >= FOLDS_FROM:
-                stack.enter_context(folded(network, images[:2]))
-            parts[place] = network(images).float().cpu()
+                stack.enter_context(folded(network, images[:2], call))
+            parts[place] = tree_map(_brought, call(images))
     return parts
+
+
+def _brought(found: Tensor) -> Tensor:
+    return found.float().cpu()
 
 
 def _spread(parts: dict[int, Tensor], size: int, count: int) -> Tensor:

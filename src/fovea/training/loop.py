@@ -32,6 +32,7 @@ from fovea.training.ranks import Ranks
 from fovea.training.resizing import resized, side_in
 from fovea.training.saving import Saving
 from fovea.training.schedules import learning_rate
+from fovea.training.stages import Stagewise
 from fovea.training.stopping import StopFlag
 from fovea.training.towers.apart import TowersApart
 from fovea.training.watching.layers import LayerWatch
@@ -83,7 +84,7 @@ class Step:
             rate: The learning rate.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         seed_step(self.options.seed, number, self.ranks.rank, self.fabric.device)
         loss = self._gradients(batch)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
@@ -130,6 +131,7 @@ class Loop:
     Args:
         step: What one update does.
         plain: The network as it trains, of this process alone.
+        stages: What of the network learns in an epoch.
         state: What a checkpoint holds.
         batches: Images and labels of each epoch.
         validate: Judges the network as it is.
@@ -143,6 +145,7 @@ class Loop:
 
     step: Step
     plain: Forward
+    stages: Stagewise
     state: State
     batches: TrainingBatches
     validate: Callable[[], Scores]
@@ -167,7 +170,8 @@ class Loop:
             epoch, done = divmod(progress.step, steps)
             until = min(steps, self._last_step - epoch * steps)
             side = side_in(epoch, self.options, self.batches.fitted.preprocessing.image_size)
-            schedule_drop_path(self.plain.network.train(), epoch / self.options.epochs)
+            self.stages.begin(epoch)
+            schedule_drop_path(self.plain.network, epoch / self.options.epochs)
             started, waited = time.perf_counter(), 0.0
             batches = self.batches.epoch(epoch, start=done)
             for place in range(done, until):
@@ -266,7 +270,7 @@ class Loop:
             "accuracy": right / images,
             "validation_loss": scores.negative_log_likelihood,
             "validation_accuracy": scores.top1,
-            "learning_rate": self.step.optimiser.param_groups[0]["lr"],
+            "learning_rate": max(group["lr"] for group in self.step.optimiser.param_groups),
             "gradient_norm": norms / self.step.ranks.count / steps,
             **timed,
         }

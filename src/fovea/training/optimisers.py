@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from fovea.training.rmsprop import BITS, RMSProp
 MASKED_BY_TORCH = ("cpu", "cuda")  # where the fused kernels are known to heed found_inf
 
 
-def build(network: nn.Module, update: Update) -> torch.optim.Optimizer:
+def build(
+    network: nn.Module, update: Update, scales: Mapping[nn.Parameter, float] | None = None
+) -> torch.optim.Optimizer:
     """The optimiser of what the network trains; weight decay on matrices and kernels only, unless `decay_all`.
 
     Biases, the scales and shifts of normalisation, and other vectors have one dimension.
@@ -26,6 +28,11 @@ def build(network: nn.Module, update: Update) -> torch.optim.Optimizer:
     device in its memory format. Where the attribute `found_inf` (a float32 scalar on that device) is 1, a step changes
     neither weights nor state; without it every step counts. The kernels of sgd, adam and adamw walk through memory
     without looking at strides: a gradient must be laid out as its parameter, as autograd leaves it.
+
+    Args:
+        network: What learns is what takes a gradient now.
+        update: How.
+        scales: What the learning rate of some parameters is multiplied by; their group says so as `scale`.
 
     Raises:
         ModelError: no parameter is trained.
@@ -40,9 +47,9 @@ def build(network: nn.Module, update: Update) -> torch.optim.Optimizer:
             "an update needs at least one: unfreeze the head"
         )
     if update.optimiser == "muon":
-        groups = _groups(network, update, blocks_of(network))
+        groups = _groups(network, update, blocks_of(network), scales or {})
         return Muon(groups, lr=update.lr, momentum=update.momentum, nesterov=update.nesterov)
-    groups = _groups(network, update, {})
+    groups = _groups(network, update, {}, scales or {})
     if update.optimiser == "rmsprop":
         rates = {"lr": update.lr, "rho": update.second_moment, "momentum": update.momentum}
         return RMSProp(groups, **rates, epsilon=update.epsilon)
@@ -111,16 +118,20 @@ def mask(optimiser: torch.optim.Optimizer) -> None:
     optimiser.register_step_post_hook(put_back)
 
 
-def _groups(network: nn.Module, update: Update, blocks: dict[nn.Parameter, int]) -> list[dict[str, Any]]:
-    """What is trained, by its weight decay and, for muon, by the blocks that are orthogonalised."""
-    members: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
+def _groups(
+    network: nn.Module, update: Update, blocks: Mapping[nn.Parameter, int], scales: Mapping[nn.Parameter, float]
+) -> list[dict[str, Any]]:
+    """What is trained, by its learning rate, its weight decay and, for muon, by the blocks that are orthogonalised."""
+    members: dict[tuple[float, int, bool], list[nn.Parameter]] = defaultdict(list)
     for parameter in network.parameters():
         if parameter.requires_grad:
-            members[blocks.get(parameter, 0), update.decay_all or parameter.ndim > 1].append(parameter)
+            decayed = update.decay_all or parameter.ndim > 1
+            members[scales.get(parameter, 1.0), blocks.get(parameter, 0), decayed].append(parameter)
     of_muon = update.optimiser == "muon"
     return [
-        {"params": those, "weight_decay": update.weight_decay * decayed} | ({"blocks": count} if of_muon else {})
-        for (count, decayed), those in sorted(members.items(), key=lambda member: member[0], reverse=True)
+        {"params": those, "weight_decay": update.weight_decay * decayed, "scale": scale}
+        | ({"blocks": count} if of_muon else {})
+        for (scale, count, decayed), those in sorted(members.items(), key=lambda member: member[0], reverse=True)
     ]
 
 

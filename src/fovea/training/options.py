@@ -107,6 +107,18 @@ class Averaging:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stages:
+    """Which stages of the network learn, and how fast, where its weights come from elsewhere."""
+
+    freeze: str = ""
+    """The last stage from below that stays as it is, with all under it: its name, their number, or features."""
+    thaw_epochs: int = 0
+    """Gradual unfreezing: the head learns alone, and after every so many epochs the next stage below it does, too."""
+    layer_decay: float = 1.0
+    """Each stage learns at so much of the rate of the one above it; the head at the whole rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Input:
     """How images are brought to the network, varied ones and others."""
 
@@ -184,6 +196,7 @@ class TrainingOptions:
     rate: Rate = field(default_factory=Rate)
     objective: Objective = field(default_factory=Objective)
     averaging: Averaging = field(default_factory=Averaging)
+    stages: Stages = field(default_factory=Stages)
     augmentation: Augmentation = field(default_factory=Augmentation)
     input: Input = field(default_factory=Input)
     execution: Execution = field(default_factory=Execution)
@@ -281,6 +294,7 @@ def _check_ranges(told: TrainingOptions) -> None:
         (rate, ("warmup_epochs", "lowest_lr")),
         (objective, ("focal_gamma", "auxiliary")),
         (told.averaging, ("swa_epochs",)),
+        (told.stages, ("thaw_epochs",)),
         (told.input, ("resize", "cache", "smallest_size")),
         (told.execution, ("workers",)),
         (keeping, ("save_minutes", "save_steps", "snapshot_epochs")),
@@ -300,6 +314,7 @@ def _check_ranges(told: TrainingOptions) -> None:
         require(name, value, 0 <= value < 1, "from 0 to below 1")
     for name, value in (("label_smoothing", objective.label_smoothing), ("ema", told.averaging.ema)):
         require(name, value, 0 <= value < 1, "from 0 to below 1")
+    require("layer_decay", told.stages.layer_decay, 0 < told.stages.layer_decay <= 1, "above 0, up to 1")
     require("factor", rate.factor, 0 < rate.factor <= 1, "above 0, up to 1")
     require("teacher_share", objective.teacher_share, 0 <= objective.teacher_share <= 1, "from 0 to 1")
     rising = all(a < b for a, b in zip((0.0, *rate.milestones), rate.milestones, strict=False))
@@ -331,5 +346,7 @@ def _check_together(told: TrainingOptions) -> None:
         told.averaging.swa_epochs < told.epochs,
         f"below epochs (={told.epochs})",
     )
+    alike = told.stages == Stages()
+    require("towers_apart", True, alike or not told.execution.towers_apart, "off where stages learn differently")
     whole = update.accumulate == 0 or told.batch_size % update.accumulate == 0
     require("accumulate", update.accumulate, whole, f"a divisor of batch_size (={told.batch_size})")

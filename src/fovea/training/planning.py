@@ -19,7 +19,7 @@ from fovea.cost.count import Cost, measure, parameters
 from fovea.data.fitted import Fitted
 from fovea.data.loader import TrainingBatches
 from fovea.data.sets import Data
-from fovea.errors import MachineError, ModelError
+from fovea.errors import MachineError, ModelError, require
 from fovea.training.console import duration
 from fovea.training.distillation import Teacher, teacher_from
 from fovea.training.inputs import prepared, training_batches
@@ -129,6 +129,7 @@ class Prepared:
         batches: This process's share.
         loss: What is minimised.
         teacher: Whom the network learns from, too.
+        origin: Where its first weights come from, where they are not fresh.
         plan: The same in words.
     """
 
@@ -142,6 +143,7 @@ class Prepared:
     batches: TrainingBatches
     loss: Loss
     teacher: Teacher | None
+    origin: Mapping[str, Any] | None
     plan: Plan
 
 
@@ -175,6 +177,8 @@ def prepare(
     if options.execution.towers_apart:
         check_apart(network, options, fabric.world_size)
     ranks = Ranks(fabric, together=options.execution.towers_apart)
+    thawing = options.stages.thaw_epochs  # ranks agree once, at the start, on the gradients that they share
+    require("thaw_epochs", thawing, thawing == 0 or ranks.count == 1, f"0 with {ranks.count} ranks")
     batches = training_batches(splits["train"], options, ranks, fabric.device)
     spec = splits["train"].preprocessing
     cost = _cost(network, spec.in_channels, spec.image_size)
@@ -225,6 +229,7 @@ def prepare(
         batches=batches,
         loss=loss,
         teacher=teacher,
+        origin=bundles.origin_of(network) if found is None else found.get("weights"),
         plan=plan,
     )
 

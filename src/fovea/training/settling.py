@@ -28,6 +28,7 @@ from fovea.training.options import TrainingOptions
 from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
 from fovea.training.schedules import fitted
+from fovea.training.stages import Stagewise
 
 SMALL = 1e8  # multiply-adds of a step below which arithmetic is not what takes the time: LeNet-5 on 240 images
 WORK = 3e10  # multiply-adds of a trial step at most
@@ -158,7 +159,9 @@ class Trial:
     def _works(
         self, options: TrainingOptions, precision: str, batch: Batch
     ) -> tuple[Callable[[], None], Callable[[], None]]:
-        network = copy.deepcopy(self.network).train()
+        network = copy.deepcopy(self.network)
+        stages = Stagewise(network, options.stages)
+        stages.begin(options.epochs - 1)
         options = options.but(precision=precision, accumulate=1)
         forward = Forward(network, precision, self.fabric.device)
         step = Step(
@@ -166,7 +169,7 @@ class Trial:
             ranks=self.ranks,
             forward=forward,
             loss=self.loss,
-            optimiser=optimisers.build(network, options.update),
+            optimiser=optimisers.build(network, options.update, stages.scales()),
             options=options,
         )
 
@@ -178,7 +181,7 @@ class Trial:
             network.eval()
             with torch.inference_mode():
                 network(batch.images)
-            network.train()
+            stages.begin(options.epochs - 1)
 
         return update, judge
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +17,20 @@ from torch import nn
 import fovea
 from fovea import bundle as bundles
 from fovea.bundle import Bundle
-from fovea.data.fitted import Fitted
 from fovea.data.indexed import notes
 from fovea.data.opening import open_data
 from fovea.data.sets import Split
 from fovea.errors import UsageError
-from fovea.evaluation.scores import Scores, score
+from fovea.evaluation.scores import Scores
 from fovea.files import BUNDLE_FILE, BUNDLE_FOLDER
-from fovea.layers.batch_norm import estimate_statistics
-from fovea.runtime.model import Model, network_logits
+from fovea.runtime.model import Model
 from fovea.training import checkpoints, folder, optimisers
 from fovea.training.arithmetic import arranged
-from fovea.training.averaging import StochasticAverage, WeightAverage, average_of
+from fovea.training.averaging import WeightAverage, average_of
 from fovea.training.checkpoints import Progress, State
 from fovea.training.console import Console
 from fovea.training.forward import Forward, check_compiler
+from fovea.training.judging import judge, validation
 from fovea.training.loop import Loop, Step
 from fovea.training.memory import explained_memory
 from fovea.training.options import TrainingOptions
@@ -39,14 +38,13 @@ from fovea.training.planning import Prepared, name_of, prepare
 from fovea.training.recomputing import recomputing
 from fovea.training.report import draw
 from fovea.training.shared_norm import shared_statistics
+from fovea.training.stages import Stagewise
 from fovea.training.stopping import stop_on_signals
 from fovea.training.towers.apart import TowersApart
 from fovea.training.towers.running import state_apart
 from fovea.training.watching.layers import LayerWatch
 from fovea.training.watching.together import Watching
 from fovea.training.watching.watcher import Watcher
-
-STATISTICS = 10_000  # training images from which an average's batch statistics are estimated
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,9 @@ def _run(made: Prepared, run: Path, *, quiet: bool, resume: bool, watcher: Watch
         console.say(str(made.plan))
 
         _adapt(made, stack)
-        state, step, plain = _step(made)
+        stages = Stagewise(made.network, told.stages)
+        stack.enter_context(stages.restored())
+        state, step, plain = _step(made, stages)
         if told.keeping.watch and ranks.writes:
             step.layers = LayerWatch(made.network, run, len(made.batches))
         shown: Sequence[Watcher] = ()
@@ -145,9 +145,10 @@ def _run(made: Prepared, run: Path, *, quiet: bool, resume: bool, watcher: Watch
         loop = Loop(
             step=step,
             plain=plain,
+            stages=stages,
             state=state,
             batches=made.batches,
-            validate=_validation(made, state),
+            validate=validation(made, state),
             options=told,
             run=run,
             console=console,
@@ -174,19 +175,20 @@ def _adapt(made: Prepared, stack: ExitStack) -> None:
     stack.enter_context(explained_memory(made.plan.memory, images, made.fabric.device))
 
 
-def _step(made: Prepared) -> tuple[State, Step, Forward]:
+def _step(made: Prepared, stages: Stagewise) -> tuple[State, Step, Forward]:
     """What is saved, what one update does, and the network as it trains in this process alone.
 
     Saved is always the whole network; where its towers lie apart, it is their halves that train.
     """
     network, told, fabric = made.network, made.options, made.fabric
+    stages.begin(told.epochs - 1)  # the optimiser takes what will ever learn
     halves: TowersApart | None = None
     state: State
     if told.execution.towers_apart:
         state = apart = state_apart(network, told, fabric.device, fabric.world_size)
         halves, optimiser, average = apart.halves, apart.own_optimiser, apart.own_average
     else:
-        optimiser = optimisers.build(network, told.update)
+        optimiser = optimisers.build(network, told.update, stages.scales())
         average = average_of(network, told.averaging, told.epochs)
         state = State(network, optimiser, average)
     if told.execution.compile:
@@ -231,6 +233,7 @@ def describe(made: Prepared) -> dict[str, Any]:
         "training": dataclasses.asdict(made.options),
         "chosen": {name: asked[name] for name in asked if asked[name] != settled[name]},
         "teacher": made.teacher.fingerprint if made.teacher else None,
+        "weights": made.origin,
         "machine": {
             "device": made.fabric.device.type,
             "ranks": made.fabric.world_size,
@@ -245,45 +248,6 @@ def _mode(device: torch.device) -> str:
     return "reduce-overhead" if device.type == "cuda" else "default"  # the former is CUDA graphs
 
 
-def _validation(made: Prepared, state: State) -> Callable[[], Scores]:
-    """Judge the network as it is, or its average in its place."""
-    split, average = made.splits["validation"], state.average
-
-    def validate() -> Scores:
-        state.gather()
-        if average is None:
-            return _judge(made, split, "validation")
-        with average.in_place():
-            if isinstance(average, StochasticAverage):
-                _estimate(made)
-            return _judge(made, split, "validation")
-
-    return validate
-
-
-def _estimate(made: Prepared) -> None:
-    """Running statistics belong to the weights they were measured with; an average of weights needs its own."""
-    norms = [m for m in made.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    whole = dataclasses.replace(made.batches, rank=0, ranks=1)  # the same ones in every process
-    count = max(1, min(len(whole), STATISTICS // whole.batch_size))
-    batches = whole.epoch(0)
-    estimate_statistics(made.network, (next(batches).images for _ in range(count)))
-    batches.close()
-
-
-def _judge(made: Prepared, fitted: Fitted, name: str) -> Scores:
-    """Every rank judges its share of the batches; the sum, in which every image stands once, is scored by all."""
-    fabric, ranks, classes = made.fabric, made.ranks, made.data.classes
-    logits = network_logits(made.network, fitted, fabric.device, rank=ranks.rank, ranks=ranks.count)
-    if ranks.count > 1:
-        summed = fabric.all_reduce(logits.expand(-1, len(classes)).contiguous(), reduce_op="sum")
-        assert isinstance(summed, torch.Tensor)
-        logits = summed.cpu()
-    return score(logits, fitted.labels, split=name, classes=classes)
-
-
 def _finish(made: Prepared, run: Path, average: WeightAverage | None, progress: Progress) -> Run:
     """Judge the best epoch, on test once, and write bundle and pictures."""
     made.fabric.barrier()
@@ -291,7 +255,7 @@ def _finish(made: Prepared, run: Path, average: WeightAverage | None, progress: 
     if average is not None:
         average.adopt()
     judged: list[str] = [name for name in ("validation", "test") if name in made.splits]
-    scores: dict[str, Scores] = {name: _judge(made, made.splits[name], name) for name in judged}
+    scores: dict[str, Scores] = {name: judge(made, made.splits[name], name) for name in judged}
     bundle = Bundle(
         network=made.network,
         architecture=bundles.describe(made.network),
@@ -318,6 +282,7 @@ def _provenance(made: Prepared, best: Mapping[str, Any] | None, changes: list[st
             "data": {key: value for key, value in described["data"].items() if key != "source"},
             "training": made.options.meaning(),
             "teacher": described["teacher"],
+            "weights": described["weights"],
             "best_epoch": best["epoch"] if best else None,
             "versions": versions,
             "changes": changes,

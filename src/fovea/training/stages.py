@@ -1,0 +1,101 @@
+"""Which stages of a network learn, and how fast each: a function of the epoch alone, so that resuming needs no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from fovea.errors import UsageError, require, suggestion
+from fovea.training.options import Stages
+
+HEAD = "head"
+
+
+class Stagewise:
+    """The stages of a network, from below, of which some are frozen.
+
+    What is frozen gets no gradient, and runs as it will predict: the statistics of its batch normalisation stay as they
+    are, and its dropout drops nothing. Whatever did not learn before never does.
+
+    Args:
+        network: The stages of its `features`, then what stands beside them as one: the head with all auxiliary
+            classifiers. Of a network without `features` they are its own parts, and the last one is the head.
+        told: What is frozen, and for how long.
+
+    Raises:
+        UsageError: there is no stage of that name or number, or nothing would be left to learn.
+    """
+
+    def __init__(self, network: nn.Module, told: Stages) -> None:
+        self.network, self.told = network, told
+        self.stages = stages_of(network)
+        self.frozen = _count(told.freeze, [name for name, _ in self.stages])
+        self.learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+    def begin(self, epoch: int) -> None:
+        """Put the network into training mode, with those stages frozen that are so in an epoch, counted from 0."""
+        self.network.train()
+        if not self.told.freeze and not self.told.thaw_epochs:
+            return
+        for parameter in self.learning:
+            parameter.requires_grad_(True)
+        for _, modules in self.stages[: self.frozen_in(epoch)]:
+            for module in modules:
+                module.eval().requires_grad_(False)
+
+    def frozen_in(self, epoch: int) -> int:
+        """How many stages are frozen in an epoch, from below."""
+        every = self.told.thaw_epochs
+        return self.frozen if every == 0 else max(self.frozen, len(self.stages) - 1 - epoch // every)
+
+    def scales(self) -> dict[nn.Parameter, float]:
+        """What each parameter's learning rate is multiplied by, where it is not 1."""
+        if self.told.layer_decay == 1:
+            return {}
+        highest = len(self.stages) - 1
+        return {
+            parameter: self.told.layer_decay ** (highest - place)
+            for place, (_, modules) in enumerate(self.stages)
+            for module in modules
+            for parameter in module.parameters()
+        }
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """What learned before this learns again afterwards."""
+        try:
+            yield
+        finally:
+            for parameter in self.learning:
+                parameter.requires_grad_(True)
+
+
+def stages_of(network: nn.Module) -> list[tuple[str, list[nn.Module]]]:
+    """The stages from below by name, each with its modules; the head is the last."""
+    features = getattr(network, "features", None)
+    if isinstance(features, nn.Module) and any(True for _ in features.children()):
+        below = [(name, [stage]) for name, stage in features.named_children()]
+        return [*below, (HEAD, [module for module in network.children() if module is not features])]
+    parts = [(name, [part]) for name, part in network.named_children() if any(True for _ in part.parameters())]
+    return [*parts[:-1], (HEAD, parts[-1][1])] if parts else [(HEAD, [network])]
+
+
+def _count(freeze: str, names: list[str]) -> int:
+    """How many stages are frozen for good, told by their number or the last one's name."""
+    if freeze == "":
+        return 0
+    last = len(names) - 1  # the head learns in any case
+    if freeze.isascii() and freeze.isdigit():
+        require("freeze", freeze, int(freeze) <= last, f"at most {last}, the stages below the head")
+        return int(freeze)
+    below = names[:last]
+    if freeze == "features":
+        return last
+    if freeze not in below:
+        raise UsageError(
+            f"freeze (={freeze}) must be a stage, how many from below, or features for all of them; there are "
+            f"{', '.join(below)}.{suggestion(freeze, below)}"
+        )
+    return below.index(freeze) + 1
