@@ -41,7 +41,17 @@ ALLOWED: dict[str, set[str]] = {
         "randomness",
         "runtime",
     },
-    "transfer": {"architectures", "bundle", "data", "errors", "runtime"},
+    "transfer": {
+        "architectures",
+        "bundle",
+        "data",
+        "errors",
+        "evaluation",
+        "files",  # hashes of weights, features that are kept
+        "randomness",
+        "runtime",
+        "training",  # fine-tuning beside features that stay fixed
+    },
     "experiments": {"bundle", "data", "errors", "evaluation", "files", "training"},
 }
 SEE_ALL = ("commands", "__init__", "__main__")

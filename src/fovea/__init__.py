@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from fovea.runtime.predict import Prediction, predict
     from fovea.training.options import TrainingOptions
     from fovea.training.train import Run, train
+    from fovea.transfer.comparing import compare_ways
     from fovea.transfer.creating import create
+    from fovea.transfer.transformer import FeatureTransformer
 
 _HOMES = {
     "Bundle": "fovea.bundle",
     "Data": "fovea.data.sets",
+    "FeatureTransformer": "fovea.transfer.transformer",
     "FoveaError": "fovea.errors",
     "Model": "fovea.runtime.model",
     "Prediction": "fovea.runtime.predict",
@@ -40,6 +43,7 @@ _HOMES = {
     "Scores": "fovea.evaluation.scores",
     "TrainingOptions": "fovea.training.options",
     "check": "fovea.data.checking",
+    "compare_ways": "fovea.transfer.comparing",
     "create": "fovea.transfer.creating",
     "evaluate": "fovea.evaluation.judge",
     "features": "fovea.runtime.features",
@@ -54,6 +58,7 @@ _HOMES = {
 __all__ = [
     "Bundle",
     "Data",
+    "FeatureTransformer",
     "FoveaError",
     "Model",
     "Prediction",
@@ -63,6 +68,7 @@ __all__ = [
     "Scores",
     "TrainingOptions",
     "check",
+    "compare_ways",
     "create",
     "evaluate",
     "features",

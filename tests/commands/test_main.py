@@ -36,6 +36,10 @@ WITHOUT_TORCH = {
     "a shape that cannot be read": (["shape", "--size", "9", "cnov3-6"], 2),
     "a shape that does not fit": (["shape", "--size", "5", "conv11-6"], 4),
     "nothing to inspect": (["inspect"], 2),
+    "transfer --help": (["transfer", "--help"], 0),
+    "nothing to transfer": (["transfer"], 2),
+    "unknown way": (["transfer", "digits", "--from", "x", "--ways", "prob"], 2),
+    "unknown data to transfer to": (["transfer", "nowhere", "--from", "x"], 2),
     "check --help": (["check", "--help"], 0),
     "nothing to check": (["check"], 2),
     "unknown data to check": (["check", "nowhere"], 2),
@@ -85,7 +89,9 @@ def test_version(fovea):
     assert fovea("--version") == (0, f"fovea {package.__version__}\n", "")
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("trian", "train"), ("evalute", "evaluate"), ("predcit", "predict")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("trian", "train or transfer"), ("evalute", "evaluate"), ("predcit", "predict")]
+)
 def test_an_unknown_verb_gets_the_close_one_offered(typed, meant, fovea):
     code, out, err = fovea(typed)
     assert (code, out) == (2, "")

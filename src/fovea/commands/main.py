@@ -31,7 +31,10 @@ VERBS = {
         "evaluate": "accuracy of a model, with its interval",
         "predict": "the class of an image, or of every image in a folder",
     },
-    "reuse": {"import": "weights of torchvision, timm or a file become a model of ours, every tensor accounted for"},
+    "reuse": {
+        "import": "weights of torchvision, timm, Keras or a file become a model of ours, every tensor accounted for",
+        "transfer": "from published weights to your own classes: probe, SVM, fine-tuning and scratch, compared",
+    },
 }
 EXAMPLES = """examples:
   fovea train                             LeNet-5 on the digits that come with scikit-learn, in a minute

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,6 +57,9 @@ class Train:
     """Side of the network's images in pixels; the network's own where none is given."""
     in_channels: int | None = None
     """Channels the network takes; those of the data where none is given."""
+    weights: str | None = None
+    """Start from these: a run folder, bundle, checkpoint, file (.safetensors, .pth, …), torchvision:NAME or timm:NAME.
+    Images are then prepared as they were there, unless --mean or --resize says otherwise."""
     option: tuple[str, ...] = ()
     """What the network's builder takes beside these, as name=value: stem=small, dropout=0.2."""
     json: bool = False
@@ -82,32 +86,52 @@ def run(arguments: list[str]) -> int:
         return _prove(asked, arguments)
 
     import fovea
-    from fovea.randomness import key
 
     with counting("opening files") as progress:
         opened = fovea.open_data(data, **dataclasses.asdict(asked.source), progress=progress)
 
-    def network(seed: int) -> nn.Module:
-        return fovea.create(
-            name,
-            num_classes=len(opened.classes),
-            in_channels=asked.in_channels or opened.channels,
-            image_size=asked.image_size,
-            seed=key(seed, "weights"),
-            **options_of(asked.option),
-        )
-
+    network, training = _started(asked, opened)
     if asked.dry_run:
-        return _plan(asked, network(asked.training.seed), opened)
+        return _plan(asked, network(training.seed), opened, training)
     out, resume = asked.resume or asked.out, asked.resume is not None
     if asked.seeds > 1:
         from fovea.experiments.seeds import train_seeds
 
-        several = train_seeds(network, opened, asked.training, seeds=asked.seeds, out=out, resume=resume)
+        several = train_seeds(network, opened, training, seeds=asked.seeds, out=out, resume=resume)
         return _tell(asked, several.as_json(), str(several))
-    done = fovea.train(network(asked.training.seed), opened, asked.training, out=out, resume=resume)
+    done = fovea.train(network(training.seed), opened, training, out=out, resume=resume)
     scores = {split: each.summary() for split, each in done.scores.items()}
     return _tell(asked, {"run": str(done.folder)} | scores, str(done))
+
+
+def _started(asked: Train, opened: Data) -> tuple[Callable[[int], nn.Module], TrainingOptions]:
+    """What builds the network of a seed, and the options with the preprocessing of its weights."""
+    from fovea.randomness import key
+    from fovea.transfer.creating import started
+    from fovea.transfer.starting import Start, adopted
+
+    sizes = {
+        "num_classes": len(opened.classes),
+        "in_channels": asked.in_channels or (None if asked.weights else opened.channels),
+        "image_size": asked.image_size,
+    }
+
+    def start(seed: int) -> Start:
+        options = options_of(asked.option)
+        return started(str(asked.net), asked.weights, sizes=sizes, seed=key(seed, "weights"), **options)
+
+    training = asked.training
+    if asked.weights and training.input.mean is None and training.input.resize == 0:
+        spec = start(training.seed).preprocessing
+        if spec is not None:
+            training = adopted(training, spec)
+        else:
+            print(
+                f"note: {asked.weights} does not say how images are prepared for it; "
+                "mean and deviation are measured, or told by --mean and --std",
+                file=sys.stderr,
+            )
+    return lambda seed: start(seed).network, training
 
 
 def _tell(asked: Train, values: dict[str, Any], words: str) -> int:
@@ -117,12 +141,12 @@ def _tell(asked: Train, values: dict[str, Any], words: str) -> int:
     return 0
 
 
-def _plan(asked: Train, network: nn.Module, data: Data) -> int:
+def _plan(asked: Train, network: nn.Module, data: Data, training: TrainingOptions) -> int:
     from fovea.files import read_json
     from fovea.training.planning import prepare
 
     found = read_json(asked.resume / RUN_FILE) if asked.resume else None
-    made = prepare(network, data, asked.training, run=asked.resume or asked.out or Path("runs"), found=found)
+    made = prepare(network, data, training, run=asked.resume or asked.out or Path("runs"), found=found)
     return _tell(asked, made.plan.as_json(), str(made.plan))
 
 
@@ -156,15 +180,19 @@ def _with_defaults(arguments: list[str]) -> Train:
         raise UsageError("--recipe, --config and --resume are three starting points; give one")
     if first.seeds < 1:
         raise UsageError(f"seeds (={first.seeds}) must be 1 or more")
-    if first.resume is not None and (first.net or first.data or first.out):
-        raise UsageError("--resume takes network, data and folder from the run; leave NET, DATA and --out away")
+    if first.resume is not None and (first.net or first.data or first.out or first.weights):
+        raise UsageError(
+            "--resume takes network, weights, data and folder from the run; leave NET, DATA and --out away"
+        )
     if first.resume is not None and (first.resume / SEEDS_FILE).is_file():
         base = _from_seeds(first.resume)
     elif first.resume is not None or first.config is not None:
         base = _from_file(first.config or Path(str(first.resume)) / RUN_FILE)
+        if first.resume is not None:
+            base = dataclasses.replace(base, weights=None)  # the checkpoint has them
     else:
         net, data = network_and_data(first.net, first.data)
-        options = recipe(first.recipe or fitting(net, data))
+        options = recipe(first.recipe or ("finetune" if first.weights else fitting(net, data)))
         base = dataclasses.replace(first, net=net, data=data, training=options, source=DataOptions())
     if first.augment is not None:
         varied = dataclasses.replace(base.training, augmentation=preset(first.augment))
@@ -217,6 +245,7 @@ def _from_file(path: Path) -> Train:
             data=source["source"],
             image_size=network["image_size"],
             in_channels=network["in_channels"],
+            weights=(told.get("weights") or {}).get("source"),
             option=tuple(f"{name}={json.dumps(value)}" for name, value in network.get("options", {}).items()),
             source=DataOptions(
                 split=source["split"],

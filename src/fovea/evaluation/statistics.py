@@ -38,6 +38,20 @@ class Comparison:
     interval: tuple[float, float]
     p_value: float
 
+    @property
+    def smallest(self) -> float | None:
+        """The smallest difference that would have counted, of as many images as they disagree on, in (0, 1].
+
+        None where they disagree on so few that none would have: McNemar's test needs six, all on one side.
+        """
+        from scipy.stats import binomtest  # slow to load
+
+        disagreed = self.first_only + self.second_only
+        for more in range(disagreed // 2 + 1, disagreed + 1):
+            if binomtest(more, disagreed).pvalue <= LIKELY:
+                return (2 * more - disagreed) / self.images
+        return None
+
     def sentence(self, first: str, second: str) -> str:
         """What follows, in words, of models so named."""
         low, high = self.interval

@@ -31,7 +31,7 @@ class Stagewise:
     def __init__(self, network: nn.Module, told: Stages) -> None:
         self.network, self.told = network, told
         self.stages = stages_of(network)
-        self.frozen = _count(told.freeze, [name for name, _ in self.stages])
+        self.frozen = count_of(told.freeze, [name for name, _ in self.stages], "freeze")
         self.learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
 
     def begin(self, epoch: int) -> None:
@@ -82,20 +82,26 @@ def stages_of(network: nn.Module) -> list[tuple[str, list[nn.Module]]]:
     return [*parts[:-1], (HEAD, parts[-1][1])] if parts else [(HEAD, [network])]
 
 
-def _count(freeze: str, names: list[str]) -> int:
-    """How many stages are frozen for good, told by their number or the last one's name."""
-    if freeze == "":
-        return 0
-    last = len(names) - 1  # the head learns in any case
-    if freeze.isascii() and freeze.isdigit():
-        require("freeze", freeze, int(freeze) <= last, f"at most {last}, the stages below the head")
-        return int(freeze)
-    below = names[:last]
-    if freeze == "features":
-        return last
-    if freeze not in below:
+def count_of(stage: str, names: list[str], option: str) -> int:
+    """How many stages from below are meant by their number, by the last one's name, or by "features", which is all.
+
+    Args:
+        stage: What was said; "" is none.
+        names: Of the stages, the head last; it is never meant.
+        option: What the message calls it.
+
+    Raises:
+        UsageError: there is no such stage, or not so many.
+    """
+    below = names[:-1]
+    if stage in ("", "features"):
+        return len(below) if stage else 0
+    if stage.isascii() and stage.isdigit():
+        require(option, stage, int(stage) <= len(below), f"at most {len(below)}, the stages below the head")
+        return int(stage)
+    if stage not in below:
         raise UsageError(
-            f"freeze (={freeze}) must be a stage, how many from below, or features for all of them; there are "
-            f"{', '.join(below)}.{suggestion(freeze, below)}"
+            f"{option} (={stage}) must be a stage, how many from below, or features for all of them; there are "
+            f"{', '.join(below)}.{suggestion(stage, below)}"
         )
-    return below.index(freeze) + 1
+    return below.index(stage) + 1

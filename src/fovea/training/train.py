@@ -282,7 +282,7 @@ def _provenance(made: Prepared, best: Mapping[str, Any] | None, changes: list[st
             "data": {key: value for key, value in described["data"].items() if key != "source"},
             "training": made.options.meaning(),
             "teacher": described["teacher"],
-            "weights": described["weights"],
+            "weights": {k: v for k, v in (described["weights"] or {}).items() if k != "source"} or None,
             "best_epoch": best["epoch"] if best else None,
             "versions": versions,
             "changes": changes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from torch import nn
 from fovea import bundle as bundles
 from fovea.architectures.catalogue import architecture_of, build
 from fovea.errors import ModelError, UsageError
+from fovea.files import sha256
 from fovea.runtime.checkpoint import is_checkpoint, judged_weights
 from fovea.runtime.find import find_bundle
 from fovea.transfer.importing import read_weights
 from fovea.transfer.mapping import first_kernels, keys_of_classes, mapped
 from fovea.transfer.preparations import for_channels
+from fovea.transfer.starting import Start, adjusted
 
 _log = logging.getLogger("fovea")
 _TOLD = "%s: %s %s became %s: %s"
@@ -56,19 +59,59 @@ def create(
         MachineError: a library that is not installed, or cannot be reached.
     """
     sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    return started(name, weights, sizes=sizes, seed=seed, **options).network
+
+
+def started(
+    name: str, weights: str | Path | None, *, sizes: Mapping[str, int | None], seed: int | None = None, **options: Any
+) -> Start:
+    """As `create`, with what is known of the weights: how images were prepared for them, and where they come from.
+
+    Args:
+        name: As there.
+        weights: As there.
+        sizes: `num_classes`, `in_channels` and `image_size`, each as there.
+        seed: As there.
+        options: As there.
+
+    Raises:
+        UsageError, ShapeError, ModelError, MachineError: as there.
+    """
     if weights is None:
-        return build(name, **sizes, seed=seed, **options)
-    filled = _filled(name, weights, image_size, options)
+        return Start(build(name, **sizes, seed=seed, **options))
+    filled = _filled(name, weights, sizes.get("image_size"), options)
     given = {size: value for size, value in sizes.items() if value is not None}
-    return _adapted(filled, name, given, seed, str(weights))
+    return adapted(filled, name, given, seed=seed, source=str(weights))
 
 
-def _adapted(filled: nn.Module, name: str, sizes: dict[str, int], seed: int | None, source: str) -> nn.Module:
+def adapted(filled: Start, name: str, sizes: Mapping[str, int], *, seed: int | None, source: str = "") -> Start:
+    """A filled network for other classes, channels or another size, and its preprocessing with it.
+
+    Args:
+        filled: As the weights were made.
+        name: The network's.
+        sizes: Those of `num_classes`, `in_channels` and `image_size` that are wanted.
+        seed: Of what is fresh.
+        source: What messages call the weights; "" logs nothing of what is made fresh.
+
+    Raises:
+        ModelError: a tensor would have another shape, beside those of the classes and the first kernels.
+    """
+    network = _resized(filled.network, name, sizes, seed, source)
+    made, spec = architecture_of(network), filled.preprocessing
+    assert made is not None  # it was built by its name
+    if spec is not None:
+        spec = adjusted(spec, image_size=made.image_size, in_channels=made.in_channels)
+    network.origin = filled.origin  # type: ignore[assignment]  # a plain attribute, not a submodule
+    return Start(network, spec, filled.origin)
+
+
+def _resized(filled: nn.Module, name: str, sizes: Mapping[str, int], seed: int | None, source: str) -> nn.Module:
     """The network for other classes, channels or another size, with all the tensors that keep their shapes."""
     made = architecture_of(filled)
     assert made is not None  # it was built by its name
     own = {"num_classes": made.num_classes, "in_channels": made.in_channels, "image_size": made.image_size}
-    wanted = own | sizes
+    wanted = own | dict(sizes)
     if wanted == own:
         return filled
     network = build(name, **wanted, seed=seed, **made.options)
@@ -77,30 +120,64 @@ def _adapted(filled: nn.Module, name: str, sizes: dict[str, int], seed: int | No
     if wanted["num_classes"] != own["num_classes"]:
         for key in keys_of_classes(network, name, {**wanted, **made.options}):
             del carried[key]
-        _log.warning(_TOLD, source, "num_classes", own["num_classes"], wanted["num_classes"], "a fresh output layer")
+        if source:
+            _log.warning(
+                _TOLD, source, "num_classes", own["num_classes"], wanted["num_classes"], "a fresh output layer"
+            )
     if wanted["in_channels"] != own["in_channels"]:
         carried[first] = for_channels(carried[first], wanted["in_channels"])
         how = "first kernels added up or repeated"
-        _log.warning(_TOLD, source, "in_channels", own["in_channels"], wanted["in_channels"], how)
+        if source:
+            _log.warning(_TOLD, source, "in_channels", own["in_channels"], wanted["in_channels"], how)
     other = [key for key, tensor in carried.items() if tensor.shape != taken[key].shape]
     if other:
-        raise ModelError(f"{name} for {wanted} cannot take {source}: {', '.join(other[:10])} would have another shape")
+        whose = source or "the weights"
+        raise ModelError(f"{name} for {wanted} cannot take {whose}: {', '.join(other[:10])} would have another shape")
     for key, tensor in carried.items():
         taken[key].copy_(tensor)
     return network
 
 
-def _filled(name: str, weights: str | Path, image_size: int | None, options: dict[str, Any]) -> nn.Module:
+def _filled(name: str, weights: str | Path, image_size: int | None, options: dict[str, Any]) -> Start:
     """The network with the weights as they are."""
     path = Path(weights)
     if path.is_dir():
-        network = bundles.load(find_bundle(path)).network
-        made = architecture_of(network)
+        start = of_bundle(path)
+        made = architecture_of(start.network)
         if made is None or made.name != name:
-            raise ModelError(f"{weights}: holds {made.name if made else type(network).__name__}, not {name}")
+            raise ModelError(f"{weights}: holds {made.name if made else type(start.network).__name__}, not {name}")
         if options:
             raise UsageError(f"{weights}: knows its options; leave {', '.join(options)} away")
-        return network
-    tensors = judged_weights(path) if is_checkpoint(path) else read_weights(str(weights))[0].tensors
+        return start
+    spec = None
+    if is_checkpoint(path):
+        tensors = judged_weights(path)
+    else:
+        foreign, spec = read_weights(str(weights))
+        tensors = foreign.tensors
     sizes = {} if image_size is None else {"image_size": image_size}
-    return mapped(name, tensors, sizes=sizes, options=options, source=str(weights)).network
+    network = mapped(name, tensors, sizes=sizes, options=options, source=str(weights)).network
+    origin = {"file": path.name, "sha256": sha256(path)} if path.is_file() else {"from": str(weights)}
+    return Start(network, spec, origin | {"source": _place(weights)})
+
+
+def of_bundle(folder: Path) -> Start:
+    """What a bundle or a run folder holds.
+
+    Raises:
+        UsageError, ModelError: it holds none, or one that is damaged.
+    """
+    place = find_bundle(folder)
+    found = bundles.load(place)
+    origin = {
+        "network": found.name,
+        "sha256": sha256(place / bundles.WEIGHTS),
+        "imported": found.provenance.get("imported"),
+        "source": _place(folder),
+    }
+    return Start(found.network, found.preprocessing, origin)
+
+
+def _place(weights: str | Path) -> str:
+    """A file or folder wherever one stands; a library's name as it is."""
+    return str(Path(weights).absolute()) if Path(weights).exists() else str(weights)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fovea.errors import UsageError, suggestion
 from fovea.training.options import TrainingOptions
+from fovea.training.recipes.finetuning import finetune
 from fovea.training.recipes.folder import photos
 from fovea.training.recipes.lenet import digits, lenet5_1998, mnist
 
@@ -14,6 +15,7 @@ RECIPES: dict[str, Callable[[], TrainingOptions]] = {
     "mnist": mnist,
     "lenet5_1998": lenet5_1998,
     "photos": photos,
+    "finetune": finetune,
 }
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from fovea.errors import ModelError
+from fovea.transfer.keys import keras
+from fovea.transfer.keys.changes import Change, Changes
+from fovea.transfer.keys.rules import Rules as Rules
 
-Rules = tuple[tuple[str, str], ...]
-"""Pairs of a regular expression on our key and the replacement that gives theirs."""
-
-LIBRARIES = ("torchvision", "timm")
+LIBRARIES = ("torchvision", "timm", "keras")
+NORM = "batch_normalization"  # the kind of every layer whose tensors keep their form
 
 
 class Table(NamedTuple):
@@ -23,12 +25,19 @@ class Table(NamedTuple):
         network: What that library calls the network.
         rules: From our keys to theirs; none for our own.
         options: What our builder is called with to be theirs exactly.
+        changes: What is done to tensors that they keep in another form.
+        preparation: How images are prepared for it, by the name of a convention; "" where its files vary, "inside"
+            where a layer of theirs does it.
+        inputs: Their tensors of that layer.
     """
 
     library: str
     network: str
     rules: Rules
     options: dict[str, Any]
+    changes: Changes = ()
+    preparation: str = ""
+    inputs: tuple[str, ...] = ()
 
     def theirs(self, key: str) -> str:
         """Their key for one of ours.
@@ -37,6 +46,27 @@ class Table(NamedTuple):
             ModelError: no rule matches the key.
         """
         return theirs(key, self.rules) if self.rules else key
+
+    def change(self, key: str) -> Change | None:
+        """What is done to their tensor for one of our keys; None where nothing is."""
+        return next((change for pattern, change in self.changes if re.fullmatch(pattern, key)), None)
+
+    def in_file(self, names: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
+        """Their names of a file's tensors, each with its name in the file, which differs in Keras's alone.
+
+        Args:
+            names: In the file.
+            keys: Ours, in the network's order.
+        """
+        if self.library != "keras":
+            return {name: name for name in names}
+        kinds = dict.fromkeys((name.partition("/")[0] for name in self.inputs), "normalization")
+        for key in keys:
+            layer, _, variable = self.theirs(key).partition("/")
+            change = self.change(key)
+            if variable in ("kernel", "gamma"):
+                kinds[layer] = change.layer if change else NORM
+        return keras.in_file(names, kinds)
 
 
 def tables_of(name: str) -> list[Table]:
@@ -48,7 +78,17 @@ def tables_of(name: str) -> list[Table]:
             if name in peers:
                 rules: Rules = getattr(family, library.upper())[name]
                 options = getattr(family, "OPTIONS", {}).get(library, {}).get(peers[name], {})
-                found.append(Table(library, peers[name], rules, dict(options)))
+                found.append(
+                    Table(
+                        library,
+                        peers[name],
+                        rules,
+                        dict(options),
+                        getattr(family, "CHANGES", {}).get(library, ()),
+                        getattr(family, "PREPARATION", {}).get(library, ""),
+                        getattr(family, "INPUTS", {}).get(library, ()),
+                    )
+                )
     return found
 
 

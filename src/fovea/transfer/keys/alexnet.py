@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fovea.transfer.keys import Rules
+from fovea.transfer.keys.rules import Rules
 
 # fmt: off
 ONE_TOWER: Rules = (

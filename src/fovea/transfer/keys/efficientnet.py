@@ -1,16 +1,24 @@
-"""EfficientNet in torchvision and timm; timm's tf_ networks pad as TensorFlow does, and bear the published weights."""
+"""EfficientNet in torchvision and timm; timm's tf_ networks pad as TensorFlow does, and bear the published weights, as do Keras's."""
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from fovea.architectures.efficientnet import BASELINE, NAMES
-from fovea.transfer.keys import Rules
+from fovea.transfer.keys.rules import Rules
+from fovea.transfer.keys import keras as names
+from fovea.transfer.keys.changes import DENSE, DEPTHWISE, KERNELS, Changes
+from fovea.transfer.keys.keras import norm_rules, weight_rules
 from fovea.transfer.keys.mobile import layer_rules, timm_rules, unit_rules
 
 ALL = tuple(f"efficientnet_b{n}" for n in range(8))
 
-PEERS: dict[str, dict[str, str]] = {"torchvision": {name: name for name in ALL}, "timm": {name: name for name in ALL}}
+PEERS: dict[str, dict[str, str]] = {
+    "torchvision": {name: name for name in ALL},
+    "timm": {name: name for name in ALL},
+    "keras": {name: name.replace("efficientnet_b", "EfficientNetB") for name in ALL},
+}
 
 # What our builder is called with to be theirs exactly. timm's networks of both kinds have no stochastic depth unless
 # asked for it.
@@ -21,7 +29,15 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         **{name: {**_TIMM, "eps": 1e-5} for name in ALL},
         **{f"tf_{name}": {**_TIMM, "padding": "same"} for name in ALL},
     },
+    "keras": {theirs: {"padding": "same"} for theirs in PEERS["keras"].values()},
 }
+
+LETTERS = string.ascii_lowercase[:13]  # of the layers in a row; B7 has 13 in one
+UNITS = (  # ours, and their convolution and normalisation
+    ("expand", "expand_conv", "expand_bn"),
+    ("depthwise", "dwconv", "bn"),
+    ("project", "project_conv", "project_bn"),
+)
 
 
 def _torchvision() -> Rules:
@@ -38,5 +54,33 @@ def _torchvision() -> Rules:
     return rules + layer_rules(r"head\.output", "classifier.1")
 
 
+
+def _keras() -> Rules:
+    """Their blocks are numbered by row, and lettered within it."""
+    rules = weight_rules(r"features\.stage1\.conv", "stem_conv") + norm_rules(r"features\.stage1\.norm", "stem_bn")
+    for n in range(1, len(BASELINE.rows) + 1):
+        for layer, letter in enumerate(LETTERS):
+            ours, theirs = rf"features\.stage{n + 1}\.{layer}\.branch\.", f"block{n}{letter}_"
+            for part, conv, norm in UNITS:
+                rules += weight_rules(rf"{ours}{part}\.conv", theirs + conv)
+                rules += norm_rules(rf"{ours}{part}\.norm", theirs + norm)
+            for part in ("reduce", "expand"):
+                rules += weight_rules(rf"{ours}squeeze\.{part}", f"{theirs}se_{part}")
+    last = len(BASELINE.rows) + 2
+    rules += weight_rules(rf"features\.stage{last}\.conv", "top_conv")
+    rules += norm_rules(rf"features\.stage{last}\.norm", "top_bn")
+    return rules + weight_rules(r"head\.output", "predictions")
+
+
 TORCHVISION: dict[str, Rules] = dict.fromkeys(ALL, _torchvision())
 TIMM: dict[str, Rules] = dict.fromkeys(ALL, timm_rules(NAMES, [row.expand for row in BASELINE.rows]))
+KERAS: dict[str, Rules] = dict.fromkeys(ALL, _keras())
+CHANGES: dict[str, Changes] = {
+    "keras": (
+        (r"features\..+\.depthwise\.conv\.weight", DEPTHWISE),
+        (r"features\..+\.weight(?<!norm\.weight)", KERNELS),
+        (r"head\.output\.weight", DENSE),
+    )
+}
+PREPARATION = {"keras": "inside"}
+INPUTS = {"keras": names.INPUTS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fovea.transfer.keys import Rules
+from fovea.transfer.keys.rules import Rules
 
 _UNIT = (("conv", "conv"), ("norm", "bn"))  # ours and theirs, of a convolution and its normalisation
 

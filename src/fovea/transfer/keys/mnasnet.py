@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fovea.architectures.mnasnet import NAMES, TABLES
-from fovea.transfer.keys import Rules
+from fovea.transfer.keys.rules import Rules
 from fovea.transfer.keys.mobile import layer_rules, timm_rules, unit_rules
 
 PEERS: dict[str, dict[str, str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fovea.transfer.keys import Rules
+from fovea.transfer.keys.rules import Rules
 
 TENSOR = r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 

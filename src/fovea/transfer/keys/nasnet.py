@@ -8,7 +8,7 @@ has no NASNet, and neither library has AmoebaNet.
 
 from __future__ import annotations
 
-from fovea.transfer.keys import Rules
+from fovea.transfer.keys.rules import Rules
 
 # Ours and theirs: the cells, each with one group, its number ...
 CELLS: Rules = (

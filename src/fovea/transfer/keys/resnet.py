@@ -6,7 +6,7 @@ timm's `resnetv2_*` are not ours: they normalise behind the first pooling, not b
 
 from __future__ import annotations
 
-from fovea.transfer.keys import Rules
+from fovea.transfer.keys.rules import Rules
 
 BASIC = ("resnet18", "resnet34")
 V1_5 = ("resnet50_v1_5", "resnet101_v1_5", "resnet152_v1_5")

@@ -1,12 +1,15 @@
-"""VGG's tensors in torchvision and timm, which number the modules of all stages in one list.
+"""VGG's tensors in torchvision and timm, which number the modules of all stages in one list, and in Keras.
 
-timm has fc6 and fc7 as convolutions, 7×7 and 1×1, over the same numbers in the same order: reshaped, they are ours.
+timm has fc6 and fc7 as convolutions, 7×7 and 1×1, over the same numbers in the same order: reshaped, they are ours. Keras
+flattens with the channels last.
 """
 
 from __future__ import annotations
 
-from fovea.architectures.vgg import COLUMNS
-from fovea.transfer.keys import Rules
+from fovea.architectures.vgg import CHANNELS, COLUMNS, UNITS
+from fovea.transfer.keys.rules import Rules
+from fovea.transfer.keys.changes import DENSE, KERNELS, Changes, convolution, flattened
+from fovea.transfer.keys.keras import weight_rules
 
 OURS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}  # and each with _bn behind
 
@@ -41,9 +44,32 @@ def _table(head: Rules) -> dict[str, Rules]:
     return plain | normalised
 
 
+def _keras() -> Rules:
+    return (
+        *weight_rules(r"features\.conv(\d)\.conv(\d)", r"block\1_conv\2"),
+        *weight_rules(r"head\.fc6\.0", "fc1"),
+        *weight_rules(r"head\.fc7\.0", "fc2"),
+        *weight_rules(r"head\.output", "predictions"),
+    )
+
+
 TORCHVISION: dict[str, Rules] = _table(_TORCHVISION_HEAD)
 TIMM: dict[str, Rules] = _table(_TIMM_HEAD)
+KERAS: dict[str, Rules] = dict.fromkeys(("vgg16", "vgg19"), _keras())
 PEERS: dict[str, dict[str, str]] = {
     "torchvision": {name: name for name in TORCHVISION},
     "timm": {name: name for name in TIMM},
+    "keras": {"vgg16": "VGG16", "vgg19": "VGG19"},
 }
+CHANGES: dict[str, Changes] = {
+    "timm": (
+        (r"head\.fc6\.0\.weight", convolution(CHANNELS[-1])),
+        (r"head\.fc7\.0\.weight", convolution(UNITS[0])),
+    ),
+    "keras": (
+        (r"features\..+\.weight", KERNELS),
+        (r"head\.fc6\.0\.weight", flattened(CHANNELS[-1])),
+        (r"head\..+\.weight", DENSE),
+    ),
+}
+PREPARATION = {"keras": "caffe"}

@@ -1,0 +1,89 @@
+"""Features that were extracted once are kept, by a fingerprint of network, preprocessing, stage and images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor
+
+from fovea.bundle import tensors_of
+from fovea.data.fitted import Fitted
+from fovea.data.sets import Split
+from fovea.errors import MachineError
+from fovea.files import cache_folder, make_folder, write_durably
+from fovea.runtime.features import stage_features
+from fovea.runtime.model import Model
+
+LARGEST_CACHE = 4 << 30  # bytes; of more the oldest are removed
+KEY = "features"
+
+
+def remembered(model: Model, split: Split, stage: str, *, workers: int) -> Float32[NDArray[np.float32], "n d"]:
+    """Pooled features of a stage, from the cache or into it.
+
+    Args:
+        model: The network with its preprocessing.
+        split: The images.
+        stage: As `features` takes it.
+        workers: Threads that decode.
+    """
+    path = cache_folder() / KEY / f"{_name(model, split, stage)}.safetensors"
+    with contextlib.suppress(OSError, SafetensorError, KeyError):  # a cache: what cannot be read is made again
+        kept = safetensors.torch.load_file(path)[KEY]
+        if len(kept) == len(split):
+            return kept.numpy()
+    fitted = Fitted(split.images, torch.from_numpy(split.labels), model.bundle.preprocessing, None, workers)
+    found = stage_features(model, fitted, [stage])[stage].flatten(1).contiguous()
+    with contextlib.suppress(MachineError):  # one that cannot be kept costs time later, nothing else
+        make_folder(path.parent)
+        write_durably(path, safetensors.torch.save({KEY: found}))
+        _prune(path)
+    return found.numpy()
+
+
+def weights_digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _name(model: Model, split: Split, stage: str) -> str:
+    told = {
+        "weights": weights_digest(tensors_of(model.bundle.network)),
+        "architecture": dataclasses.asdict(model.bundle.architecture) if model.bundle.architecture else None,
+        "preprocessing": dataclasses.asdict(model.bundle.preprocessing),
+        "images": split.images.fingerprint(),
+        "stage": stage,
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _prune(newest: Path) -> None:
+    """Remove the oldest, until the cache is as small as it may be; never the newest."""
+    total = 0
+    for path in _by_age(newest.parent):
+        size = path.stat().st_size
+        total += size
+        if total > LARGEST_CACHE and path != newest:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _by_age(folder: Path) -> Iterator[Path]:
+    """Youngest first."""
+    return iter(sorted(folder.glob("*.safetensors"), key=lambda path: -path.stat().st_mtime))
