@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 PHOTOS = ["--image-size", "16", "--epochs", "1", "-b", "4"]
@@ -238,3 +239,32 @@ def test_an_option_that_is_none_is_refused(fovea, pair, sentence):
     assert code == 2
     assert sentence in err
     assert not Path("runs").exists()
+
+
+def test_weights_are_taken_with_their_preprocessing_and_their_origin(fovea, photos):
+    code, _, err = fovea("train", "lenet5", str(photos), *PHOTOS, "--image-size", "32", "--out", "first", "-j", "1")
+    assert code == 0, err
+    arguments = ("lenet5", str(photos), "--weights", "first", "--epochs", "1", "-b", "4", "--lr", "1e-9", "-j", "1")
+    code, _, err = fovea("train", *arguments, "--crop", "centre", "--freeze", "1", "--out", "second")
+    assert code == 0, err
+    first, second = (json.loads(Path(run, "bundle", "bundle.json").read_text()) for run in ("first", "second"))
+    assert second["preprocessing"] == first["preprocessing"]
+    origin = second["provenance"]["weights"]
+    assert origin == {"network": "lenet5", "sha256": first["weights"]["sha256"], "imported": None}
+    assert json.loads(Path("second/config.json").read_text())["weights"]["source"] == str(Path("first").absolute())
+    lowest = [weights_of(run)["features.conv1.0.weight"] for run in ("first", "second")]
+    assert torch.equal(*lowest)
+
+    shutil.copytree("second", "third")
+    shutil.rmtree("third/bundle")
+    shutil.rmtree("first")  # a run that goes on has its weights in the checkpoint
+    code, _, err = fovea("train", "--resume", "third")
+    assert code == 0, err
+    assert files_of(Path("third/bundle")) == files_of(Path("second/bundle"))
+    code, _, err = fovea("train", "--resume", "third", "--weights", "second")
+    assert code == 2
+    assert "leave NET, DATA and --out away" in err
+
+
+def weights_of(run):
+    return load_file(Path(run, "bundle", "weights.safetensors"))

@@ -504,11 +504,13 @@ def test_without_a_test_split_there_are_validation_scores_only(uninterrupted):
 
 
 def test_with_a_test_split_it_is_judged_once_at_the_end(tmp_path, arrays, quick, network, monkeypatch):
+    import fovea.training.judging as judging
     import fovea.training.train as module
 
     judged = []
-    real = module._judge
-    monkeypatch.setattr(module, "_judge", lambda *rest: judged.append(rest[2]) or real(*rest))
+    real = judging.judge
+    for each in (judging, module):
+        monkeypatch.setattr(each, "judge", lambda *rest: judged.append(rest[2]) or real(*rest))
     run = train(network, open_data(arrays, split="0.6/0.2/0.2"), quick, out=tmp_path / "run", quiet=True)
     assert judged == ["validation"] * 4 + ["test"]
     assert (run.scores["test"].images, run.scores["validation"].images) == (12, 12)

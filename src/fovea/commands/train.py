@@ -106,9 +106,11 @@ def run(arguments: list[str]) -> int:
 
 def _started(asked: Train, opened: Data) -> tuple[Callable[[int], nn.Module], TrainingOptions]:
     """What builds the network of a seed, and the options with the preprocessing of its weights."""
+    from fovea.bundle import origin_of
     from fovea.randomness import key
     from fovea.transfer.creating import started
     from fovea.transfer.starting import Start, adopted
+    from fovea.transfer.unfolding import unfolded
 
     sizes = {
         "num_classes": len(opened.classes),
@@ -120,18 +122,20 @@ def _started(asked: Train, opened: Data) -> tuple[Callable[[int], nn.Module], Tr
         options = options_of(asked.option)
         return started(str(asked.net), asked.weights, sizes=sizes, seed=key(seed, "weights"), **options)
 
-    training = asked.training
-    if asked.weights and training.input.mean is None and training.input.resize == 0:
-        spec = start(training.seed).preprocessing
-        if spec is not None:
-            training = adopted(training, spec)
-        else:
-            print(
-                f"note: {asked.weights} does not say how images are prepared for it; "
-                "mean and deviation are measured, or told by --mean and --std",
-                file=sys.stderr,
-            )
-    return lambda seed: start(seed).network, training
+    training, spec = asked.training, start(asked.training.seed).preprocessing if asked.weights else None
+    if spec is not None and training.input.mean is None and training.input.resize == 0:
+        training = adopted(training, spec)
+    elif asked.weights and training.input.mean is None:
+        what = "mean and deviation are measured on the data, unless --mean and --std tell them"
+        print(f"note: {asked.weights} does not say how images are prepared for it; {what}", file=sys.stderr)
+
+    def network(seed: int) -> nn.Module:
+        found = start(seed).network
+        if spec is not None and opened.train is not None and (norms := unfolded(found, opened.train, spec)):
+            found.origin = {**(origin_of(found) or {}), "unfolded": norms}  # type: ignore[assignment]
+        return found
+
+    return network, training
 
 
 def _tell(asked: Train, values: dict[str, Any], words: str) -> int:

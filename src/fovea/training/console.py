@@ -60,7 +60,9 @@ class Console:
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds, and hours where there are any: 1:02:03."""
+    """Hours and minutes, or minutes and seconds, as they are said: 1 h 02 min, 16 min 53 s, 9 s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -38,7 +38,7 @@ from fovea.training.towers.apart import TowersApart
 from fovea.training.watching.layers import LayerWatch
 from fovea.training.watching.watcher import Watcher
 
-SUMS = 4  # of an epoch: loss times images, right ones, images, gradient norms
+SUMS = 3  # of an epoch: loss times images, right ones, gradient norms
 
 
 @dataclass(kw_only=True)
@@ -86,7 +86,7 @@ class Step:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         seed_step(self.options.seed, number, self.ranks.rank, self.fabric.device)
-        loss = self._gradients(batch)
+        loss, right = self._gradients(batch)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = self.towers.gradient_norm() if self.towers else gradient_norm(gradients)
         self.guard.check(loss, norm)
@@ -98,12 +98,12 @@ class Step:
         self.optimiser.zero_grad()
         if self.average is not None:
             self.average.step(number + 1)
-        self.sums[3] += norm
+        self.sums += torch.stack((loss * len(batch.labels), right, norm))  # in one go: each small operation takes time
         self.guard.post(number)
 
-    def _gradients(self, batch: Batch) -> Tensor:
-        """Backward, part by part; ranks share the gradients of all parts at the last one."""
-        parts, whole = self.options.update.accumulate, torch.zeros((), device=self.fabric.device)
+    def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss and how many are right, after the backward pass of each part; ranks share gradients at the last one."""
+        parts, found = self.options.update.accumulate, []
         for place, part in enumerate(batch.parts(parts) if parts > 1 else [batch], start=1):
             with self.fabric.no_backward_sync(self.forward) if self._waits(place < parts) else nullcontext():
                 outputs = self.forward(part.images)
@@ -114,11 +114,10 @@ class Step:
                     loss = loss * (1 + 0 * loss.detach())
                 self.fabric.backward(loss)
             logits = outputs if isinstance(outputs, Tensor) else outputs[0]
-            self.sums[1] += (logits.detach().argmax(dim=1) == part.labels).sum()
-            whole += loss.detach()
-        self.sums[0] += whole * len(batch.labels)
-        self.sums[2] += len(batch.labels)
-        return whole
+            right = (logits.detach().argmax(dim=1) == part.labels).sum(dtype=torch.float32)
+            found.append((loss.detach(), right))
+        losses, rights = zip(*found, strict=True)
+        return sum(losses[1:], losses[0]), sum(rights[1:], rights[0])
 
     def _waits(self, more: bool) -> bool:
         return more and self.ranks.count > 1
@@ -252,9 +251,7 @@ class Loop:
         average = self.step.average
         if average is not None:
             average.epoch(progress.step // len(self.batches))
-        loss, right, images, norms = (
-            sum(column) for column in zip(*self.step.ranks.gathered(self.step.sums), strict=True)
-        )
+        loss, right, norms = (sum(column) for column in zip(*self.step.ranks.gathered(self.step.sums), strict=True))
         self.step.sums.zero_()
         scores, epoch = self.validate(), len(progress.history) + 1
         if not math.isfinite(scores.negative_log_likelihood):
@@ -263,7 +260,8 @@ class Loop:
                 f"is kept in {self.run / checkpoints.LAST}; try a smaller learning rate than "
                 f"--lr {self.options.update.lr:g}"
             )
-        steps = images / self.batches.batch_size
+        steps = progress.step - (epoch - 1) * len(self.batches)
+        images = steps * self.batches.batch_size
         row: dict[str, Any] = {
             "epoch": epoch,
             "loss": loss / images,

@@ -33,6 +33,7 @@ from fovea.transfer.peak import peak_memory
 from fovea.transfer.remembering import remembered
 from fovea.transfer.roles import Roles
 from fovea.transfer.starting import Start, adopted
+from fovea.transfer.unfolding import unfolded
 from fovea.transfer.ways import FIXED, Way
 
 
@@ -181,6 +182,8 @@ class Trial:
         """The network as training begins with it."""
         seed = key(self.options.seed, "weights")
         filled = adapted(self.start, self.name, self.sizes, seed=seed)
+        if way.kind != "scratch" and (norms := unfolded(filled.network, self.roles.fit, self.spec)):
+            filled.network.origin = {**(filled.origin or {}), "unfolded": norms}  # type: ignore[assignment]
         if way.kind == "both":
             self._with_probe(filled.network)
         if way.kind not in ("scratch", "lower"):
@@ -195,7 +198,7 @@ class Trial:
             ]:
                 for mine, other in zip(own, theirs, strict=True):
                     mine.load_state_dict(other.state_dict())
-            fresh.origin = {**(filled.origin or {}), "stages": way.stage}  # type: ignore[assignment]
+            fresh.origin = {**(bundles.origin_of(filled.network) or {}), "stages": way.stage}  # type: ignore[assignment]
         return fresh
 
     def _with_probe(self, network: nn.Module) -> None:

@@ -85,7 +85,7 @@ def test_it_says_how_far_the_run_is_and_what_was_planned(page, tmp_path):
     assert "lenet5 on <digits>" in text
     assert "3 of 10" in text
     assert "running" in text
-    assert "about 7:00" in text  # seven epochs of a minute
+    assert "about 7 min 00 s" in text  # seven epochs of a minute
     assert "61,706 parameters & more" in text
 
 
@@ -138,10 +138,10 @@ def test_the_time_left_follows_the_pace_of_the_last_epochs(page, tmp_path, monke
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     page.begin()
     page(rows(1))
-    assert "about 15:00" in written(tmp_path).text  # nine epochs of 100 s
+    assert "about 15 min 00 s" in written(tmp_path).text  # nine epochs of 100 s
     for epoch in range(2, 8):
         page(rows(epoch))
-    assert "about 0:30" in written(tmp_path).text  # three of 10 s: the slow first one is forgotten
+    assert "about 30 s" in written(tmp_path).text  # three of 10 s: the slow first one is forgotten
 
 
 def test_the_best_epoch_is_marked_and_stays_in_the_table(page, tmp_path):
