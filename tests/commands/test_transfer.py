@@ -39,7 +39,7 @@ def test_a_folder_becomes_a_table_and_a_bundle_that_predicts(fovea, folder, weig
     code, said, err = fovea(*arguments)
     assert code == 0, err
     assert "judged on validation: 20 images, which chose nothing" in said
-    assert f"bundle  {out / 'bundle'}" in said
+    assert f"bundle   {out / 'bundle'}" in said
     assert "probe: left out" in err
     image = next((folder / "val" / "light").iterdir())
     code, said, err = fovea("predict", str(out), str(image))

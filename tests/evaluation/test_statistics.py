@@ -82,3 +82,18 @@ def test_samples_without_a_figure_are_left_out():
 def test_no_images_no_interval():
     with pytest.raises(UsageError, match="images"):
         bootstrap_interval(lambda _: 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("first_only", "second_only", "smallest"),
+    [(0, 5, None), (0, 6, 0.06), (3, 3, 0.06), (4, 4, 0.08), (10, 10, 0.10), (0, 0, None)],
+)
+def test_the_smallest_difference_that_would_have_counted(
+    first_only: int, second_only: int, smallest: float | None
+) -> None:
+    right = np.ones(100, bool)
+    first, second = right.copy(), right.copy()
+    second[:first_only], first[first_only : first_only + second_only] = False, False
+    found = compare(first, second)
+    assert (found.first_only, found.second_only) == (first_only, second_only)
+    assert found.smallest == (None if smallest is None else pytest.approx(smallest))

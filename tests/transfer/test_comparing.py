@@ -63,7 +63,7 @@ def test_the_table_names_ways_tests_and_the_lecture_s_advice(fixed: Transferred,
         "judged on test: 27 images",
         "left out",
         "95 % interval",
-        "winner  probe",
+        "winner   probe",
         "little data, similar",
         "MB",
     ):

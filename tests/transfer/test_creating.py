@@ -7,8 +7,10 @@ import safetensors.torch
 import torch
 
 import fovea
+from fovea.bundle import load
 from fovea.errors import ModelError, UsageError
 from fovea.files import write_json
+from fovea.transfer.creating import started
 
 
 @pytest.fixture
@@ -120,3 +122,14 @@ def test_what_does_not_fit_is_refused(bundle, file):
         fovea.create("resnet18", weights=file)
     with pytest.raises(ModelError, match=r"lenet5 for .* would have another shape|does not fit lenet5"):
         fovea.create("lenet5", weights=bundle, image_size=44)
+
+
+def test_as_many_other_classes_get_a_fresh_head_and_the_weights_stay_as_they_were(source):
+    names = tuple(f"class {number}" for number in range(10))
+    sizes = {"num_classes": 10}
+    kept = started("cifar_resnet20", source, sizes=sizes, classes=names, seed=1)
+    fresh = started("cifar_resnet20", source, sizes=sizes, classes=names[::-1], seed=1)
+    own, same, other = (each.state_dict() for each in (load(source).network, kept.network, fresh.network))
+    assert torch.equal(same["head.output.weight"], own["head.output.weight"])
+    assert not torch.equal(other["head.output.weight"], own["head.output.weight"])
+    assert torch.equal(other["features.conv1.conv.weight"], own["features.conv1.conv.weight"])

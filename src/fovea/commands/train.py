@@ -120,7 +120,8 @@ def _started(asked: Train, opened: Data) -> tuple[Callable[[int], nn.Module], Tr
 
     def start(seed: int) -> Start:
         options = options_of(asked.option)
-        return started(str(asked.net), asked.weights, sizes=sizes, seed=key(seed, "weights"), **options)
+        own = key(seed, "weights")
+        return started(str(asked.net), asked.weights, sizes=sizes, classes=opened.classes, seed=own, **options)
 
     training, spec = asked.training, start(asked.training.seed).preprocessing if asked.weights else None
     if spec is not None and training.input.mean is None and training.input.resize == 0:

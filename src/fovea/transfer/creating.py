@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,13 @@ def create(
 
 
 def started(
-    name: str, weights: str | Path | None, *, sizes: Mapping[str, int | None], seed: int | None = None, **options: Any
+    name: str,
+    weights: str | Path | None,
+    *,
+    sizes: Mapping[str, int | None],
+    classes: Sequence[str] | None = None,
+    seed: int | None = None,
+    **options: Any,
 ) -> Start:
     """As `create`, with what is known of the weights: how images were prepared for them, and where they come from.
 
@@ -71,6 +77,8 @@ def started(
         name: As there.
         weights: As there.
         sizes: `num_classes`, `in_channels` and `image_size`, each as there.
+        classes: The names that the network will tell apart: where the weights have as many others, or the same in
+            another order, their output layer is made anew.
         seed: As there.
         options: As there.
 
@@ -81,10 +89,19 @@ def started(
         return Start(build(name, **sizes, seed=seed, **options))
     filled = _filled(name, weights, sizes.get("image_size"), options)
     given = {size: value for size, value in sizes.items() if value is not None}
-    return adapted(filled, name, given, seed=seed, source=str(weights))
+    others = classes is not None and filled.classes is not None and tuple(classes) != filled.classes
+    return adapted(filled, name, given, seed=seed, source=str(weights), fresh_head=others)
 
 
-def adapted(filled: Start, name: str, sizes: Mapping[str, int], *, seed: int | None, source: str = "") -> Start:
+def adapted(
+    filled: Start,
+    name: str,
+    sizes: Mapping[str, int],
+    *,
+    seed: int | None,
+    source: str = "",
+    fresh_head: bool = False,
+) -> Start:
     """A filled network for other classes, channels or another size, and its preprocessing with it.
 
     Args:
@@ -93,31 +110,34 @@ def adapted(filled: Start, name: str, sizes: Mapping[str, int], *, seed: int | N
         sizes: Those of `num_classes`, `in_channels` and `image_size` that are wanted.
         seed: Of what is fresh.
         source: What messages call the weights; "" logs nothing of what is made fresh.
+        fresh_head: Make a new output layer for as many classes, too: they are others.
 
     Raises:
         ModelError: a tensor would have another shape, beside those of the classes and the first kernels.
     """
-    network = _resized(filled.network, name, sizes, seed, source)
+    network = _resized(filled.network, name, sizes, seed, source, fresh_head)
     made, spec = architecture_of(network), filled.preprocessing
     assert made is not None  # it was built by its name
     if spec is not None:
         spec = adjusted(spec, image_size=made.image_size, in_channels=made.in_channels)
     network.origin = filled.origin  # type: ignore[assignment]  # a plain attribute, not a submodule
-    return Start(network, spec, filled.origin)
+    return filled._replace(network=network, preprocessing=spec)
 
 
-def _resized(filled: nn.Module, name: str, sizes: Mapping[str, int], seed: int | None, source: str) -> nn.Module:
+def _resized(
+    filled: nn.Module, name: str, sizes: Mapping[str, int], seed: int | None, source: str, fresh_head: bool
+) -> nn.Module:
     """The network for other classes, channels or another size, with all the tensors that keep their shapes."""
     made = architecture_of(filled)
     assert made is not None  # it was built by its name
     own = {"num_classes": made.num_classes, "in_channels": made.in_channels, "image_size": made.image_size}
     wanted = own | dict(sizes)
-    if wanted == own:
+    if wanted == own and not fresh_head:
         return filled
     network = build(name, **wanted, seed=seed, **made.options)
     taken, first = network.state_dict(), first_kernels(network)
     carried = filled.state_dict()
-    if wanted["num_classes"] != own["num_classes"]:
+    if wanted["num_classes"] != own["num_classes"] or fresh_head:
         for key in keys_of_classes(network, name, {**wanted, **made.options}):
             del carried[key]
         if source:
@@ -175,7 +195,7 @@ def of_bundle(folder: Path) -> Start:
         "imported": found.provenance.get("imported"),
         "source": _place(folder),
     }
-    return Start(found.network, found.preprocessing, origin)
+    return Start(found.network, found.preprocessing, origin, found.classes)
 
 
 def _place(weights: str | Path) -> str:

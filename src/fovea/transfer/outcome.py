@@ -14,16 +14,9 @@ from fovea.transfer.advice import Quadrant
 from fovea.transfer.trying import Tried
 from fovea.transfer.ways import ORDER
 
-HEADINGS = (
-    "way",
-    "chosen by what was left out of train",
-    "left out",
-    "judged",
-    "95 % interval",
-    "p",
-    "minutes",
-    "memory",
-)
+SMALLEST_P = 1e-30  # below it nobody reads the exponent
+HEADINGS = ("way", "chosen by what was left out of train", "left out", "judged", "95 % interval", "minutes", "memory")
+PAIRED = ("difference", "95 % interval", "McNemar's p", "it alone right", "the winner alone", "would have counted from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,58 +74,73 @@ class Transferred:
         advised = [each for each in self.tried if self.quadrant.advises(str(each.way))]
         others = [each for each in self.tried if each not in advised]
         if not advised or not others:
-            return (
-                "not to be told from these ways: "
-                + ("none of the advised was" if not advised else "only they were")
-                + " tried"
-            )
+            which = "only they were" if advised else "none of the advised was"
+            return f"not to be told from these ways: {which} tried"
         best, rival = (max(those, key=lambda each: each.scores.top1) for those in (advised, others))
         found = compare(rival.scores.right, best.scores.right)
-        pair = f"{best.way} {best.scores.top1:.2%}, {rival.way} {rival.scores.top1:.2%}, p {found.p_value:.2g}"
+        pair = f"{best.way} {best.scores.top1:.2%}, {rival.way} {rival.scores.top1:.2%}, p {_p(found.p_value)}"
         if found.p_value > LIKELY:
             return f"neither borne out nor refuted: {pair}"
         return f"{'borne out' if found.difference > 0 else 'refuted'} by the figures: {pair}"
 
     def __str__(self) -> str:
-        judged = self.winner.scores
-        rows = [HEADINGS, *(self._row(each) for each in self.tried)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+        judged, others = self.winner.scores, [each for each in self.tried if each is not self.winner]
         lines = [self.title, f"judged on {judged.split}: {judged.images:,} images, which chose nothing", ""]
-        lines += [
-            "  ".join(
-                _cell(text, width, column) for column, (text, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        lines += [
-            "",
-            f"winner  {self.winner.way}: of those within a standard error of the best on images left out, the simplest",
-        ]
+        lines += _table([HEADINGS, *(_reached(each) for each in self.tried)], left=2)
+        if others:
+            pairs = [(str(each.way), *_paired(self.against(each))) for each in others]
+            lines += ["", *_table([(f"against {self.winner.way}", *PAIRED), *pairs], left=1)]
+        how = "of those within a standard error of the best on images left out, the simplest"
+        lines += ["", f"winner   {self.winner.way}: {how}"]
         if self.kept is not self.winner:
             what = f"{self.kept.way} is kept in its stead" if self.kept else "so nothing is kept"
-            lines += [f"        no network of ours holds it as its output layer; {what}"]
-        lines += [
-            f"        {self.against(each).sentence(str(self.winner.way), str(each.way))}{_power(self.against(each))}"
-            for each in self.tried
-            if each is not self.winner
-        ]
-        lines += [f"lecture {self.quadrant.name}: {self.quadrant.advice}", f"        {self.verdict}"]
+            lines += [f"         no network of ours holds it in its output layer; {what}"]
+        lines += [f"lecture  {self.quadrant.name}: {self.quadrant.advice}", f"         {self.verdict}"]
         if self.kept:
-            lines += [f"bundle  {self.folder / BUNDLE_FOLDER}"]
+            lines += [f"bundle   {self.folder / BUNDLE_FOLDER}"]
         return "\n".join(lines)
 
-    def _row(self, tried: Tried) -> tuple[str, ...]:
-        low, high = tried.scores.top1_interval
-        return (
-            str(tried.way),
-            tried.chosen,
-            f"{tried.left_out:.2%} of {tried.left_out_images:,}",
-            f"{tried.scores.top1:.2%}",
-            f"{low:.2%} to {high:.2%}",
-            "" if tried is self.winner else f"{self.against(tried).p_value:.2g}",
-            f"{tried.seconds / 60:.2f}",
-            "" if tried.memory is None else f"{tried.memory / 1e6:,.0f} MB",
-        )
+
+def _reached(tried: Tried) -> tuple[str, ...]:
+    low, high = tried.scores.top1_interval
+    return (
+        str(tried.way),
+        tried.chosen,
+        f"{tried.left_out:.2%} of {tried.left_out_images:,}",
+        f"{tried.scores.top1:.2%}",
+        f"{low:.2%} to {high:.2%}",
+        f"{tried.seconds / 60:.2f}",
+        "" if tried.memory is None else f"{tried.memory / 1e6:,.0f} MB",
+    )
+
+
+def _paired(found: Comparison) -> tuple[str, ...]:
+    """A way against the winner, and the smallest difference that would have counted where they disagree so often."""
+    low, high = found.interval
+    return (
+        f"{found.difference:+.2%}",
+        f"{low:+.2%} to {high:+.2%}",
+        _p(found.p_value),
+        f"{found.second_only:,}",
+        f"{found.first_only:,}",
+        "none: fewer than 6" if found.smallest is None else f"{found.smallest:.2%}",
+    )
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value > SMALLEST_P else f"below {SMALLEST_P:g}"
+
+
+def _table(rows: Sequence[tuple[str, ...]], *, left: int) -> list[str]:
+    """Lines of a table, so many of its first columns aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{text:<{width}}" if place < left else f"{text:>{width}}"
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def simplest_of_the_best(tried: Sequence[Tried]) -> Tried:
@@ -146,15 +154,3 @@ def simplest_of_the_best(tried: Sequence[Tried]) -> Tried:
     error = math.sqrt(best.left_out * (1 - best.left_out) / best.left_out_images)
     close = [each for each in tried if each.left_out >= best.left_out - error]
     return min(close, key=lambda each: ORDER.index(each.way.kind))
-
-
-def _cell(text: str, width: int, column: int) -> str:
-    return f"{text:<{width}}" if column < 2 else f"{text:>{width}}"
-
-
-def _power(found: Comparison) -> str:
-    """What the test could have shown."""
-    disagreed = found.first_only + found.second_only
-    if found.smallest is None:
-        return f"; they disagree on {disagreed}, and below six no difference counts"
-    return f"; disagreeing on {disagreed}, a difference of {found.smallest:.2%} would have counted"

@@ -6,10 +6,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 from jaxtyping import Float32
@@ -26,10 +29,22 @@ from fovea.runtime.features import stage_features
 from fovea.runtime.model import Model
 
 LARGEST_CACHE = 4 << 30  # bytes; of more the oldest are removed
-KEY = "features"
+KEY, SECONDS = "features", "seconds"
 
 
-def remembered(model: Model, split: Split, stage: str, *, workers: int) -> Float32[NDArray[np.float32], "n d"]:
+class Features(NamedTuple):
+    """Features of a split.
+
+    Args:
+        rows: One for each image.
+        seconds: What extracting them took, when that was done.
+    """
+
+    rows: Float32[NDArray[np.float32], "n d"]
+    seconds: float
+
+
+def remembered(model: Model, split: Split, stage: str, *, workers: int) -> Features:
     """Pooled features of a stage, from the cache or into it.
 
     Args:
@@ -39,17 +54,28 @@ def remembered(model: Model, split: Split, stage: str, *, workers: int) -> Float
         workers: Threads that decode.
     """
     path = cache_folder() / KEY / f"{_name(model, split, stage)}.safetensors"
-    with contextlib.suppress(OSError, SafetensorError, KeyError):  # a cache: what cannot be read is made again
-        kept = safetensors.torch.load_file(path)[KEY]
-        if len(kept) == len(split):
-            return kept.numpy()
+    kept = _kept(path, len(split))
+    if kept is not None:
+        return kept
+    began = time.perf_counter()
     fitted = Fitted(split.images, torch.from_numpy(split.labels), model.bundle.preprocessing, None, workers)
     found = stage_features(model, fitted, [stage])[stage].flatten(1).contiguous()
+    seconds = time.perf_counter() - began
     with contextlib.suppress(MachineError):  # one that cannot be kept costs time later, nothing else
         make_folder(path.parent)
-        write_durably(path, safetensors.torch.save({KEY: found}))
+        write_durably(path, safetensors.torch.save({KEY: found}, {SECONDS: f"{seconds:.3f}"}))
         _prune(path)
-    return found.numpy()
+    return Features(found.numpy(), seconds)
+
+
+def _kept(path: Path, count: int) -> Features | None:
+    """What the cache has; what cannot be read, or is not of so many images, is made again."""
+    with contextlib.suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
+        with safetensors.safe_open(path, framework="pt") as file:
+            rows, seconds = file.get_tensor(KEY), float(file.metadata()[SECONDS])
+        if len(rows) == count:
+            return Features(rows.numpy(), seconds)
+    return None
 
 
 def weights_digest(tensors: dict[str, Tensor]) -> str:

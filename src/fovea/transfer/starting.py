@@ -20,11 +20,13 @@ class Start(NamedTuple):
             nobody knows.
         origin: Where the weights come from, for the configuration and the bundle; "source" is the place, which a bundle
             leaves out. None for fresh ones.
+        classes: What the weights' own logits are for; None where nobody knows.
     """
 
     network: nn.Module
     preprocessing: Preprocessing | None = None
     origin: dict[str, Any] | None = None
+    classes: tuple[str, ...] | None = None
 
 
 def adjusted(spec: Preprocessing, *, image_size: int, in_channels: int | None = None) -> Preprocessing:

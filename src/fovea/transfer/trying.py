@@ -84,9 +84,6 @@ class Trial:
     out: Path
     quiet: bool = False
     _probe: Classifier | None = field(default=None, init=False)
-    _extracting: dict[str, float] = field(
-        default_factory=dict, init=False
-    )  # seconds by stage: each way would need them
 
     def __post_init__(self) -> None:
         told = architecture_of(self.start.network)
@@ -115,7 +112,7 @@ class Trial:
     def _fixed(self, way: Way) -> Tried:
         stage, labels = way.stage or HEAD, self.roles.known.labels
         with peak_memory() as peak:
-            known, judge = self._features(stage)
+            known, judge, extracting = self._features(stage)
             began = time.perf_counter()
             found = fitted(way.kind, known, labels, classes=len(self.data.classes), seed=self.options.seed)  # type: ignore[arg-type]
             judged = found.logits(judge)
@@ -126,19 +123,16 @@ class Trial:
             left_out=found.cross_validated,
             left_out_images=found.images,
             scores=scores,
-            seconds=self._extracting[stage] + time.perf_counter() - began,
+            seconds=extracting + time.perf_counter() - began,
             memory=peak.bytes,
             bundle=self._bundle_of(way, found, scores) if stage == HEAD else None,
         )
 
-    def _features(self, stage: str) -> tuple[Rows, Rows]:
-        """Of the images to learn from, and of those that judge."""
-        began, model, workers = time.perf_counter(), self._extractor(), self.options.workers or os.cpu_count() or 1
-        known, judge = (
-            remembered(model, each, stage, workers=workers) for each in (self.roles.known, self.roles.judge)
-        )
-        self._extracting.setdefault(stage, time.perf_counter() - began)
-        return known, judge
+    def _features(self, stage: str) -> tuple[Rows, Rows, float]:
+        """Of the images to learn from and of those that judge, and what extracting them took, whenever that was."""
+        model, workers = self._extractor(), self.options.workers or os.cpu_count() or 1
+        known, judge = (remembered(model, self.roles[place], stage, workers=workers) for place in (0, -1))
+        return known.rows, judge.rows, known.seconds + judge.seconds
 
     def _trained(self, way: Way) -> Tried:
         began, out = time.perf_counter(), self.out / way.folder
@@ -181,7 +175,7 @@ class Trial:
     def _network(self, way: Way) -> nn.Module:
         """The network as training begins with it."""
         seed = key(self.options.seed, "weights")
-        filled = adapted(self.start, self.name, self.sizes, seed=seed)
+        filled = adapted(self.start, self.name, self.sizes, seed=seed, fresh_head=True)
         if way.kind != "scratch" and (norms := unfolded(filled.network, self.roles.fit, self.spec)):
             filled.network.origin = {**(filled.origin or {}), "unfolded": norms}  # type: ignore[assignment]
         if way.kind == "both":
@@ -192,12 +186,10 @@ class Trial:
         assert told is not None  # it was built by its name
         fresh = build(self.name, **self.sizes, in_channels=told.in_channels, seed=seed, **told.options)
         if way.kind == "lower":
-            names = [name for name, _ in stages_of(fresh)]
-            for (_, own), (_, theirs) in list(zip(stages_of(fresh), stages_of(filled.network), strict=True))[
-                : count_of(way.stage, names, str(way))
-            ]:
-                for mine, other in zip(own, theirs, strict=True):
-                    mine.load_state_dict(other.state_dict())
+            taken = count_of(way.stage, [name for name, _ in stages_of(fresh)], str(way))
+            pairs = zip(stages_of(fresh)[:taken], stages_of(filled.network)[:taken], strict=True)
+            for (_, (own,)), (_, (theirs,)) in pairs:  # below the head each is one module
+                own.load_state_dict(theirs.state_dict())
             fresh.origin = {**(bundles.origin_of(filled.network) or {}), "stages": way.stage}  # type: ignore[assignment]
         return fresh
 
@@ -233,7 +225,7 @@ class Trial:
         """The network with the linear function in its output layer; None where it has no such layer."""
         if way.kind == "probe":
             self._probe = found
-        network = adapted(self.start, self.name, self.sizes, seed=0).network
+        network = adapted(self.start, self.name, self.sizes, seed=0, fresh_head=True).network
         output = output_layer(network)
         if found.linear is None or not isinstance(output, nn.Linear) or output.bias is None:
             return None
