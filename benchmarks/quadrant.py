@@ -29,7 +29,7 @@ CELLS = {
     "digits_500": TransferOptions(
         ways="scratch,lower:3,probe,probe:bottleneck3,probe:bottleneck5,finetune", image_size=64
     ),
-    "cifar10": TransferOptions(ways="probe,svm,finetune,scratch", image_size=64, epochs=2),
+    "cifar10": TransferOptions(ways="probe,svm,finetune,scratch", image_size=64, epochs=1),
     "mnist": TransferOptions(ways="probe,finetune,scratch", image_size=64, epochs=1),
 }
 
