@@ -207,6 +207,8 @@ def test_of_those_within_a_standard_error_the_simplest_is_taken(fixed: Transferr
     close = dataclasses.replace(svm, left_out=0.988, left_out_images=1000)
     assert simplest_of_the_best([better, worse, close]) is close
     assert simplest_of_the_best([better, worse]) is better
+    few = dataclasses.replace(knn, left_out=1.0, left_out_images=20), dataclasses.replace(svm, left_out=0.95)
+    assert simplest_of_the_best(few) is few[1]  # twenty right ones of twenty are no proof
 
 
 def test_the_cache_keeps_within_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
