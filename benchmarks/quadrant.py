@@ -23,14 +23,14 @@ from fovea.data.splits import thinned
 from fovea.transfer.options import TransferOptions
 
 DIGITS = 500
-# Small images are enlarged to 64 pixels, so that two cores are done within the hour; photographs have the weights' 224.
+# Small images are enlarged to 48 or 64 pixels, so that two cores are done within the hour; photographs have the weights' 224.
 CELLS = {
     "hymenoptera": TransferOptions(ways="scratch,lower:3,probe,svm,knn,finetune,gradual,both"),
     "digits_500": TransferOptions(
         ways="scratch,lower:3,probe,probe:bottleneck3,probe:bottleneck5,finetune", image_size=64
     ),
-    "cifar10": TransferOptions(ways="probe,svm,finetune,scratch", image_size=64, epochs=1),
-    "mnist": TransferOptions(ways="probe,finetune,scratch", image_size=64, epochs=1),
+    "cifar10": TransferOptions(ways="probe,finetune,scratch", image_size=64, epochs=1),
+    "mnist": TransferOptions(ways="probe,finetune,scratch", image_size=48, epochs=1),
 }
 
 
@@ -65,7 +65,7 @@ def main() -> None:
         data = opened(cell, root)
         counts = {name: len(split) for name in ("train", "validation", "test") if (split := getattr(data, name))}
         print(f"\n== {cell}: {counts}, {os.cpu_count()} cores, torch threads as set", flush=True)
-        found = fovea.compare_ways(data, asked.weights, CELLS[cell], out=asked.out / cell)
+        found = fovea.compare_ways(data, asked.weights, CELLS[cell], out=asked.out / cell, told=print)
         print(found, flush=True)
 
 

@@ -187,6 +187,8 @@ def test_sources_that_are_none_say_what_would_do(colours: Data, tmp_path: Path) 
         compare_ways(colours, tmp_path / "net.pth", QUICK)
     with pytest.raises(UsageError, match="neither a run folder"):
         compare_ways(colours, tmp_path / "nowhere", QUICK)
+    with pytest.raises(UsageError, match="is a network without weights"):
+        compare_ways(colours, "mobilenet_v2", QUICK)
 
 
 def test_little_and_different_data_tries_a_lower_stage_too(source: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Transfer:
     """The result as an object for machines."""
     quiet: bool = False
     """Tell no progress."""
-    options: TransferOptions = field(default_factory=TransferOptions)
+    transfer: TransferOptions = field(default_factory=TransferOptions)
     source: DataOptions = field(default_factory=DataOptions)
 
 
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
     if asked.data is None or asked.weights is None:
         raise UsageError("name data and weights, for example: fovea transfer ./photos --from torchvision:mobilenet_v2")
     check_source(asked.data)
-    parse_ways(asked.options.ways or DEFAULT)
+    parse_ways(asked.transfer.ways or DEFAULT)
     keep_memory()
 
     import fovea
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
         print(line, file=sys.stderr, flush=True)
 
     found = compare_ways(
-        opened, asked.weights, asked.options, out=asked.out, quiet=asked.quiet, told=None if asked.quiet else told
+        opened, asked.weights, asked.transfer, out=asked.out, quiet=asked.quiet, told=None if asked.quiet else told
     )
     print(json.dumps(found.as_json()) if asked.json else found)
     return 0

@@ -22,6 +22,7 @@ KINDS: tuple[Kind, ...] = ("probe", "svm", "knn")
 FOLDS = 5
 LARGEST = 4_000  # images that choices are made on; of more, a stratified share
 STRENGTHS = tuple(10.0**power for power in range(-6, 2))  # C of probe and SVM, on standardised features
+PATIENCE = 2  # settings in a row that are worse than the best, after which no weaker regularisation is tried
 NEIGHBOURS = (1, 3, 5, 9, 17, 33)
 TEMPERATURE = 0.07  # of the cosine similarities that neighbours are weighed by (Wu et al. 2018, arXiv:1805.01978)
 
@@ -68,11 +69,17 @@ def fitted(kind: Kind, features: Rows, labels: Int[NDArray[np.int64], "n"], *, c
     """
     chosen = thinned(labels, min(1.0, LARGEST / len(labels)), seed)
     settings = tuple(k for k in NEIGHBOURS if k < len(chosen) * 0.8) if kind == "knn" else STRENGTHS
-    held_out = _held_out(kind, features[chosen], labels[chosen], settings, classes, seed)
+    if kind == "knn":
+        settings = settings[::-1]  # the strongest regularisation first
     known = torch.from_numpy(labels[chosen])
-    worth = [_worth(kind, logits, known) for logits in held_out]
-    order = range(len(settings))[:: -1 if kind == "knn" else 1]  # the strongest regularisation first
-    best = max(order, key=worth.__getitem__)  # of equals the first
+    held_out: list[Tensor] = []
+    worth: list[float] = []
+    for setting in settings:
+        held_out.append(_held_out(kind, setting, features[chosen], labels[chosen], classes, seed))
+        worth.append(_worth(kind, held_out[-1], known))
+        if len(worth) - 1 - worth.index(max(worth)) == PATIENCE:
+            break  # it only gets worse from here, and slower
+    best = worth.index(max(worth))  # of equals the first
     temperature = fitted_temperature(held_out[best], known) if kind == "svm" else 1.0
     logits, linear = _fit(kind, settings[best], features, labels, classes)
     if linear is not None:
@@ -87,22 +94,14 @@ def fitted(kind: Kind, features: Rows, labels: Int[NDArray[np.int64], "n"], *, c
     )
 
 
-def _held_out(
-    kind: Kind,
-    features: Rows,
-    labels: NDArray[np.int64],
-    settings: tuple[float, ...],
-    classes: int,
-    seed: int,
-) -> list[Tensor]:
-    """Of each setting the logits of every image by a fit on the other folds."""
+def _held_out(kind: Kind, setting: float, features: Rows, labels: NDArray[np.int64], classes: int, seed: int) -> Tensor:
+    """The logits of every image by a fit on the other folds."""
     folds = folded(labels, FOLDS, seed)
-    found = [torch.zeros(len(labels), classes) for _ in settings]
+    found = torch.zeros(len(labels), classes)
     for fold in range(FOLDS):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        for place, setting in enumerate(settings):
-            logits, _ = _fit(kind, setting, features[inside], labels[inside], classes)
-            found[place][outside] = logits(features[outside])
+        logits, _ = _fit(kind, setting, features[inside], labels[inside], classes)
+        found[outside] = logits(features[outside])
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fovea.architectures.catalogue import architecture_of
+from fovea.architectures.catalogue import architecture_of, published
 from fovea.data.opening import open_data
 from fovea.errors import ModelError, Stopped, UsageError
 from fovea.files import BUNDLE_FOLDER, read_json, write_json
@@ -136,6 +136,11 @@ def _no_source(weights: str | Path) -> UsageError | ModelError:
         return ModelError(
             f"{path}: is a file of weights; make a bundle of it first, which knows its classes and preprocessing: "
             f"fovea import {path} --as NAME"
+        )
+    if str(weights) in published():
+        return UsageError(
+            f"{weights}: is a network without weights; name a bundle of it, or where a library has them, "
+            f"torchvision:NAME or timm:NAME"
         )
     return UsageError(f"{weights}: is neither a run folder, nor a bundle, nor torchvision:NAME or timm:NAME")
 
