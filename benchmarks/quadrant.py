@@ -23,7 +23,7 @@ from fovea.data.splits import thinned
 from fovea.transfer.options import TransferOptions
 
 DIGITS = 500
-# Small images are enlarged to 48 or 64 pixels, so that two cores are done within the hour; photographs have the weights' 224.
+# Small images are enlarged to 48 or 64 pixels, for two cores and an hour; photographs have the weights' 224.
 CELLS = {
     "hymenoptera": TransferOptions(ways="scratch,lower:3,probe,svm,knn,finetune,gradual,both"),
     "digits_500": TransferOptions(

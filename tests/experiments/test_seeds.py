@@ -72,6 +72,18 @@ def test_seeds_that_were_stopped_go_on_where_they_were(tmp_path, monkeypatch):
     assert (tmp_path / "cut/seed_42/last.safetensors").stat().st_mtime_ns == finished
 
 
+def test_a_signal_while_a_seed_is_being_finished_starts_no_other(tmp_path, monkeypatch):
+    def finishing(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(train, "draw", finishing)  # the last thing that a run does
+    with pytest.raises(Stopped, match=r"stopped after seed 42; go on with: fovea train --resume") as stopped:
+        train_seeds(network, open_data("digits"), TOLD, seeds=2, out=tmp_path / "cut")
+    assert stopped.value.exit_code == 143
+    assert (tmp_path / "cut/seed_42/bundle/bundle.json").is_file()
+    assert not (tmp_path / "cut/seed_43").exists()
+
+
 def test_one_seed_is_no_spread_and_a_full_folder_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"seeds \(=1\) must be 2 or more"):
         train_seeds(network, open_data("digits"), TOLD, seeds=1, out=tmp_path / "one")

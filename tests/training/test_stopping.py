@@ -37,6 +37,14 @@ def test_two_blocks_do_not_share_a_flag():
         assert stop.signal_number is None
 
 
+def test_a_block_around_it_learns_of_the_signal():
+    with stop_on_signals() as outer:
+        with stop_on_signals():
+            signal.raise_signal(signal.SIGTERM)
+            assert outer.signal_number is None
+        assert outer.signal_number == signal.SIGTERM
+
+
 def test_outside_the_main_thread_it_works_and_catches_nothing():
     found = []
 

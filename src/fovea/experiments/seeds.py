@@ -26,6 +26,7 @@ from fovea.files import (
 )
 from fovea.training import folder
 from fovea.training.options import TrainingOptions, from_json
+from fovea.training.stopping import stop_on_signals
 from fovea.training.train import train
 
 
@@ -88,8 +89,12 @@ def train_seeds(
     write_json(place / SEEDS_FILE, {"seeds": list(chosen)})
     top1: dict[str, list[float]] = {}
     for seed in chosen:
-        for split, value in _reached(network, data, dataclasses.replace(options, seed=seed), place).items():
+        with stop_on_signals() as stop:
+            reached = _reached(network, data, dataclasses.replace(options, seed=seed), place)
+        for split, value in reached.items():
             top1.setdefault(split, []).append(value)
+        if stop.signal_number is not None and seed != chosen[-1]:  # it came when this seed was being finished
+            raise Stopped(f"stopped after seed {seed}; go on with: fovea train --resume {place}", stop.signal_number)
         told = read_json(place / f"seed_{seed}" / RUN_FILE)["training"]
         options = from_json(told)  # what the first has chosen by trying, the others do not choose again
     found = SeedRuns(folder=place, seeds=chosen, top1={split: tuple(values) for split, values in top1.items()})

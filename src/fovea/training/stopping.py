@@ -17,7 +17,11 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopFlag]:
-    """Catch Ctrl-C and SIGTERM while the block runs; outside the main thread nothing is caught."""
+    """Catch Ctrl-C and SIGTERM while the block runs; outside the main thread nothing is caught.
+
+    A block around this one learns of the signal at the end of this one, where nobody may have heeded it: a run that was
+    just being finished is finished, but it is the last of several.
+    """
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
@@ -29,6 +33,7 @@ def stop_on_signals() -> Iterator[StopFlag]:
         for each in before:
             signal.signal(each, signal.SIG_DFL)  # the second signal ends at once
 
+    catch.flag = flag  # type: ignore[attr-defined]  # by which an inner block knows this one
     for number in before:
         signal.signal(number, catch)
     try:
@@ -36,3 +41,6 @@ def stop_on_signals() -> Iterator[StopFlag]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        outer = getattr(before[signal.SIGINT], "flag", None)
+        if isinstance(outer, StopFlag) and flag.signal_number is not None:
+            outer.signal_number = flag.signal_number

@@ -14,6 +14,7 @@ from fovea.data.opening import open_data
 from fovea.errors import ModelError, Stopped, UsageError
 from fovea.files import BUNDLE_FOLDER, read_json, write_json
 from fovea.training import folder as folders
+from fovea.training.stopping import stop_on_signals
 from fovea.transfer.advice import quadrant
 from fovea.transfer.creating import of_bundle
 from fovea.transfer.foreign import DECLINED, read_foreign
@@ -24,7 +25,7 @@ from fovea.transfer.outcome import Transferred, simplest_of_the_best
 from fovea.transfer.roles import roles
 from fovea.transfer.starting import Start
 from fovea.transfer.trying import Trial, Tried
-from fovea.transfer.ways import DEFAULT, Way, parse_ways
+from fovea.transfer.ways import DEFAULT, FIXED, Way, parse_ways
 
 RESULT = "transfer.json"
 
@@ -115,8 +116,14 @@ def compare_ways(
 
 
 def _tried(trial: Trial, way: Way, place: Path) -> Tried:
+    if way.kind in FIXED:
+        return trial(way)  # what is interrupted here is soon done again
     try:
-        return trial(way)
+        with stop_on_signals() as stop:
+            found = trial(way)
+        if stop.signal_number is not None:  # it came when the run was being finished
+            raise Stopped("stopped", stop.signal_number)
+        return found
     except Stopped as error:
         raise Stopped(
             f"stopped and saved within {way}; the same command with --out {place} goes on", error.exit_code - 128
