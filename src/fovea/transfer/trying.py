@@ -37,6 +37,9 @@ from fovea.transfer.unfolding import unfolded
 from fovea.transfer.ways import FIXED, Way
 
 
+WARMUP = 6.0  # no more than one part of so many of a training is spent on the warm-up
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tried:
     """What one way reached.
@@ -210,6 +213,7 @@ class Trial:
         fresh = way.kind in ("scratch", "lower")
         told = (scratch_for if fresh else finetune_for)(images, photographs=photographs)
         told = adopted(told, self.spec).but(**self.options.changes(fresh=fresh))
+        told = told.but(warmup_epochs=min(told.rate.warmup_epochs, told.epochs / WARMUP))
         if way.kind == "both":
             told = told.but(lr=told.update.lr / 3)
         if way.kind == "gradual":
