@@ -13,8 +13,9 @@ import fovea
 from fovea.data.sources.imagenet import challenge_classes
 from fovea.errors import DataError, ModelError, UsageError
 from fovea.runtime.predict import Prediction
-from fovea.transfer.importing import _of_torchvision, import_weights
+from fovea.transfer.importing import import_weights
 from fovea.transfer.keys import names_in, tables_of
+from fovea.transfer.libraries import of_torchvision
 from fovea.transfer.preparations import for_channels, preprocessing, turned_round
 
 SHARED = Path(__file__).parents[3] / "shared/data/weights/mobilenet_v2.fp16.safetensors"
@@ -107,7 +108,7 @@ def test_a_library_s_network_that_is_none_of_ours_is_refused_before_anything_is_
 def test_what_torchvision_s_network_does_to_its_inputs_is_part_of_the_preprocessing(name, mean):
     models = pytest.importorskip("torchvision.models")
     transform = models.get_model_weights(name).DEFAULT.transforms()
-    spec = _of_torchvision(name, transform)
+    spec = of_torchvision(name, transform)
     assert spec.mean[0] == mean
     if mean == 0.5:
         theirs = getattr(models, name)(weights=None, init_weights=False, transform_input=True, num_classes=2)

@@ -25,13 +25,18 @@ class Import:
     out: Path | None = None
     """The bundle's folder; imported/NAME where none is named. It must not be there yet."""
     preprocessing: Literal["imagenet", "tf", "caffe", "unit"] | None = None
-    """How their images were prepared: PyTorch's way; from -1 to 1; blue-green-red less a mean; from 0 to 1."""
+    """How their images were prepared: PyTorch's way; from -1 to 1; blue-green-red less a mean; from 0 to 1. Of Keras's
+    networks it is known."""
     classes: str | None = None
     """imagenet, or a file with the name of a class in each line; of 1,000 classes ImageNet's are assumed."""
     image_size: int | None = None
     """Side of the images in pixels; the network's own where none is named."""
     option: tuple[str, ...] = ()
     """What the network's builder takes, as name=value: padding=same for TensorFlow's mobile networks."""
+    partial: bool = False
+    """The file may lack the upper layers; they are drawn afresh, to be trained."""
+    licence: str | None = None
+    """Under which the weights may be used; it stays with the bundle. What the file says where none is given."""
     mapping: bool = False
     """Print where each tensor went."""
     json: bool = False
@@ -60,6 +65,8 @@ def run(arguments: list[str]) -> int:
         classes=asked.classes,
         image_size=asked.image_size,
         options=options_of(asked.option),
+        partial=asked.partial,
+        licence=asked.licence,
     )
     folder = asked.out or Path("imported") / found.bundle.name
     _check_free(folder)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +11,20 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from fovea.architectures.catalogue import architecture_of, facts
+from fovea.architectures.catalogue import facts
 from fovea.bundle import Bundle, describe
 from fovea.data.preprocessing import Preprocessing
 from fovea.data.sources.imagenet import challenge_classes
-from fovea.errors import DataError, MachineError, ModelError, UsageError, suggestion
+from fovea.errors import DataError, ModelError, UsageError, suggestion
 from fovea.transfer.foreign import Foreign, read_foreign
-from fovea.transfer.keys import LIBRARIES, Table, names_in
+from fovea.transfer.keys import LIBRARIES, names_in
+from fovea.transfer.libraries import compared, downloaded
 from fovea.transfer.mapping import Mapped, mapped
+from fovea.transfer.preparations import SAYS, turned_round, within
 from fovea.transfer.preparations import preprocessing as prepared
-from fovea.transfer.preparations import turned_round
 
 IMAGENET: Final = "imagenet"
 IMAGENET_CLASSES: Final = 1000
-TOLERANCE: Final = 1e-3  # of logits, relative to the largest; what is above it is no rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +53,22 @@ def import_weights(
     classes: Sequence[str] | str | Path | None = None,
     image_size: int | None = None,
     options: Mapping[str, Any] | None = None,
+    partial: bool = False,
+    licence: str | None = None,
 ) -> Imported:
-    """Weights from a file with torchvision's, timm's or our own names, or from those libraries themselves, as a bundle.
+    """Weights by torchvision's, timm's, Keras's or our own names from a file, or from a library itself, as a bundle.
 
     Args:
         source: A .safetensors, .pth, .npz or .h5 file; or "torchvision:NAME", "timm:NAME".
         name: Our network; where None, the one that is exactly torchvision's or timm's NAME.
         preprocessing: How its images were prepared: imagenet, tf, caffe or unit, or the specification itself. Of a
-            library's own download it is known, of a file it is not.
+            library's own download and of Keras's networks it is known, of other files it is not.
         classes: Their names in the order of the logits; "imagenet" for the 1,000 synsets in their order, or a text file
             with a name in each line. Of 1,000 logits the synsets are assumed, which is noted.
         image_size: Side of the network's images in pixels; the network's own where None.
         options: What our builder takes beside these, such as `{"padding": "same"}`.
+        partial: Whether the file may lack the upper layers, which are then drawn with seed 0; the bundle says so.
+        licence: Under which the weights may be used, for the bundle; what the file itself says where None.
 
     Raises:
         UsageError: an unknown name; nothing says how images are prepared, or what the classes are called.
@@ -82,168 +84,117 @@ def import_weights(
     preprocessing = preprocessing or known
     if name is None:
         raise UsageError(f"{source}: name the network that the weights are for: --as NAME; 'fovea list' has them")
-    if preprocessing is None:
-        raise UsageError(f"{source}: does not say how images are prepared; --preprocessing imagenet, tf, caffe or unit")
+    given = _named(classes)
     spec = preprocessing if isinstance(preprocessing, Preprocessing) else None
-    size = image_size or (spec.image_size if spec else facts(name).image_size)
-    if spec and spec.image_size != size:
-        spec = dataclasses.replace(spec, image_size=size, resize=round(spec.resize * size / spec.image_size))
-    found = mapped(name, foreign.tensors, sizes={"image_size": size}, options=told, source=str(source))
-    spec = spec or prepared(str(preprocessing), size, in_channels=found.options.get("in_channels", 3))
+    sizes = {"image_size": image_size or (spec.image_size if spec else facts(name).image_size)}
+    if partial and given is not None:
+        sizes["num_classes"] = len(given)  # which a file without its output layer does not say
+    found = mapped(name, foreign.tensors, sizes=sizes, options=told, source=str(source), partial=partial)
     notes = [*foreign.notes]
+    spec, convention, said = _preparation(found, preprocessing, sizes["image_size"], str(source))
+    notes += said
     if not told and (difference := compared(found, foreign)) is not None:
         notes.append(f"logits differ from {found.table.library}'s by {difference:.1g} of the largest")
-    if preprocessing == "caffe":
+    if convention == "caffe":
         _turn_round(found.network)
         notes.append("first kernels turned round: red, green, blue instead of blue, green, red")
-    names, assumed = _classes(classes, _count(found.network), str(source))
+    if found.fresh:
+        notes.append(f"{found.drawn}: the network tells no classes before it is trained")
+    names, assumed = _classes(given, _count(found.network), str(source))
     notes += assumed
-    provenance = {"imported": _origin(source, found.table, foreign, preprocessing)}
+    licence = licence or foreign.licence
+    if not licence:
+        notes.append("licence unknown: give it with --licence")
+    origin = _origin(source, found, foreign, convention or dataclasses.asdict(spec)) | {"licence": licence}
     bundle = Bundle(
         network=found.network,
         architecture=describe(found.network),
         classes=names,
         preprocessing=spec,
-        provenance=provenance,
+        provenance={"imported": origin},
     )
     return Imported(bundle=bundle, mapped=found, notes=tuple(notes))
+
+
+def _preparation(
+    found: Mapped, given: str | Preprocessing | None, size: int, source: str
+) -> tuple[Preprocessing, str, list[str]]:
+    """How images are prepared, by the name of a convention where it is one, and what was taken from where."""
+    if isinstance(given, Preprocessing):
+        scaled = round(given.resize * size / given.image_size)
+        return (
+            (given if given.image_size == size else dataclasses.replace(given, image_size=size, resize=scaled)),
+            "",
+            [],
+        )
+    table, convention, notes = found.table, given, []
+    channels = found.options.get("in_channels", 3)
+    if convention is None and table.preparation in SAYS:
+        convention = table.preparation
+        notes.append(f"images as {table.library}'s {table.network} has them ({convention}): {SAYS[convention]}")
+    elif convention is None and found.inputs:
+        spec = within(found.inputs, size, in_channels=channels)
+        return (
+            spec,
+            "",
+            [f"images as {table.library}'s own layers prepare them: mean {spec.mean}, deviation {spec.std}"],
+        )
+    if convention is None:
+        raise UsageError(f"{source}: does not say how images are prepared; --preprocessing imagenet, tf, caffe or unit")
+    return prepared(convention, size, in_channels=channels), convention, notes
 
 
 def read_weights(source: str | Path) -> tuple[Foreign, Preprocessing | None]:
     """The tensors of a file, or of "torchvision:NAME" and "timm:NAME" with their preprocessing.
 
     Raises:
+        UsageError: "keras:NAME", which is not fetched.
         ModelError: a file that is damaged or holds code.
         MachineError: a library is not installed, or cannot be reached.
     """
     library, _, name = str(source).partition(":")
-    return _downloaded(library, name) if library in LIBRARIES and name else (read_foreign(Path(source)), None)
-
-
-def compared(found: Mapped, foreign: Foreign) -> float | None:
-    """How far our logits are from those of the library itself, relative to the largest.
-
-    None where it is not installed, or has its network for images of three channels alone and these are others.
-
-    Raises:
-        ModelError: they are further apart than rounding.
-    """
-    table, told = found.table, architecture_of(found.network)
-    assert told is not None  # it was built by its name
-    if table.library not in LIBRARIES or importlib.util.find_spec(table.library) is None or told.in_channels != 3:
-        return None
-    auxiliary = any(key.lower().startswith("aux") for key in foreign.tensors)
-    other = _peer(table, _count(found.network), auxiliary=auxiliary)
-    other.load_state_dict(foreign.tensors, strict=True)
-    shape = 2, told.in_channels, told.image_size, told.image_size
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    training = found.network.training
-    with torch.inference_mode():
-        expected, own = other.eval()(images), found.network.eval()(images)
-    found.network.train(training)
-    difference = float((own - expected).abs().max() / expected.abs().max())
-    if not difference < TOLERANCE:
-        raise ModelError(
-            f"{table.network} of {table.library} gives other logits for the same weights, by {difference:.2g} of the "
-            f"largest; its definition may have changed since {table.library}'s table was written"
-        )
-    return difference
-
-
-def _peer(table: Table, num_classes: int, *, auxiliary: bool) -> nn.Module:
-    module = importlib.import_module("timm" if table.library == "timm" else "torchvision.models")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchvision warns of what its weights will start from
-        if table.library == "timm":
-            network: nn.Module = module.create_model(table.network, pretrained=False, num_classes=num_classes)
-            return network
-        inception = table.network in ("googlenet", "inception_v3")
-        settings = {"init_weights": False, "aux_logits": auxiliary} if inception else {}
-        made: nn.Module = getattr(module, table.network)(weights=None, num_classes=num_classes, **settings)
-        return made
-
-
-def _ours(library: str, theirs: str) -> str:
-    known = names_in(library)
-    if theirs not in known:
+    if library not in LIBRARIES or not name:
+        return read_foreign(Path(source)), None
+    if library == "keras":
         raise UsageError(
-            f"{library}:{theirs} is none of our networks exactly; known are {', '.join(sorted(known))}."
-            f"{suggestion(theirs, known)}"
+            f"{source}: Keras's weights are read from a file, not fetched; write one in Keras, "
+            f"keras.applications.{name}().save_weights('{name}.weights.h5'), and import it: "
+            f"fovea import {name}.weights.h5 --as {names_in('keras').get(name, 'NAME')}"
         )
-    return known[theirs]
+    return downloaded(library, name)
 
 
-def _downloaded(library: str, name: str) -> tuple[Foreign, Preprocessing]:
-    """A library's own weights, by its own downloader."""
-    if importlib.util.find_spec(library) is None:
-        raise MachineError(
-            f"{library} is not installed; pip install 'fovea-vision[peers]', or import a file of the weights"
-        )
-    try:
-        return _from_timm(name) if library == "timm" else _from_torchvision(name)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise MachineError(
-            f"{library}:{name}: cannot be had ({type(error).__name__}: {reason}); is there a network? A file of the "
-            f"weights does as well: fovea import FILE --as NAME"
-        ) from error
-
-
-def _from_torchvision(name: str) -> tuple[Foreign, Preprocessing]:
-    weights = importlib.import_module("torchvision.models").get_model_weights(name).DEFAULT
-    tensors = weights.get_state_dict(progress=True, check_hash=True)
-    notes = (f"torchvision's {weights}, for its terms see its documentation",)
-    return Foreign(tensors=tensors, notes=notes), _of_torchvision(name, weights.transforms())
-
-
-def _of_torchvision(name: str, transform: Any) -> Preprocessing:
-    """What torchvision does to an image before its network, or within it."""
-    (size,), (resize,) = transform.crop_size, transform.resize_size
-    half = prepared("tf", size)  # what these two turn their inputs into, when they have published weights
-    inside = name in ("googlenet", "inception_v3")
-    return Preprocessing(
-        image_size=size,
-        resize=resize,
-        in_channels=3,
-        mean=half.mean if inside else tuple(transform.mean),
-        std=half.std if inside else tuple(transform.std),
-        interpolation=transform.interpolation.value,
+def _ours(library: str, theirs: str) -> str | None:
+    known = names_in(library)
+    if theirs in known or library == "keras":
+        return known.get(theirs)
+    raise UsageError(
+        f"{library}:{theirs} is none of our networks exactly; known are {', '.join(sorted(known))}."
+        f"{suggestion(theirs, known)}"
     )
 
 
-def _from_timm(name: str) -> tuple[Foreign, Preprocessing]:
-    timm = importlib.import_module("timm")
-    network = timm.create_model(name, pretrained=True)
-    told = network.pretrained_cfg
-    size = told["input_size"][-1]
-    spec = Preprocessing(
-        image_size=size,
-        resize=round(size / told["crop_pct"]),
-        in_channels=3,
-        mean=tuple(told["mean"]),
-        std=tuple(told["std"]),
-        interpolation=told["interpolation"],
-    )
-    licence = str(told.get("license") or "")
-    return Foreign(tensors=network.state_dict(), notes=(f"timm's {name}",), licence=licence), spec
-
-
-def _classes(told: Sequence[str] | str | Path | None, count: int, source: str) -> tuple[tuple[str, ...], list[str]]:
-    """Names of the classes, and what was assumed of them."""
-    synsets = tuple(challenge_classes())
-    if told is None and count == IMAGENET_CLASSES:
-        return synsets, ["1,000 classes: taken to be ImageNet's synsets in their order; --classes names others"]
+def _named(told: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:
+    """Names of classes, from wherever they stand; None where nobody gives them."""
     if told is None:
-        raise UsageError(f"{source}: does not say what its {count:,} classes are called; --classes FILE, a name a line")
+        return None
     if told == IMAGENET:
-        names = synsets
-    elif isinstance(told, str | Path):
-        try:
-            names = tuple(line.strip() for line in Path(told).read_text(encoding="utf-8").splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{told}: cannot be read as names of classes, a line each ({error})") from error
-    else:
-        names = tuple(told)
+        return tuple(challenge_classes())
+    if not isinstance(told, str | Path):
+        return tuple(told)
+    try:
+        return tuple(line.strip() for line in Path(told).read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{told}: cannot be read as names of classes, a line each ({error})") from error
+
+
+def _classes(names: tuple[str, ...] | None, count: int, source: str) -> tuple[tuple[str, ...], list[str]]:
+    """Names of the classes, and what was assumed of them."""
+    if names is None and count == IMAGENET_CLASSES:
+        synsets = tuple(challenge_classes())
+        return synsets, ["1,000 classes: taken to be ImageNet's synsets in their order; --classes names others"]
+    if names is None:
+        raise UsageError(f"{source}: does not say what its {count:,} classes are called; --classes FILE, a name a line")
     if len(names) != count or len(set(names)) != count:
         raise DataError(
             f"{len(names):,} names ({len(set(names)):,} different ones) were given for {count:,} classes of {source}"
@@ -264,14 +215,13 @@ def _turn_round(network: nn.Module) -> None:
         first.weight.copy_(turned_round(first.weight))
 
 
-def _origin(source: str | Path, table: Table, foreign: Foreign, preprocessing: str | Preprocessing) -> dict[str, Any]:
+def _origin(source: str | Path, found: Mapped, foreign: Foreign, preprocessing: str | dict[str, Any]) -> dict[str, Any]:
     """Where the weights come from; a file by its name, not its path."""
-    told = preprocessing if isinstance(preprocessing, str) else dataclasses.asdict(preprocessing)
     library, _, name = str(source).partition(":")
-    return {
+    origin = {
         "from": str(source) if library in LIBRARIES and name else Path(source).name,
-        "names": f"{table.library}:{table.network}",
-        "preprocessing": told,
-        "licence": foreign.licence,
+        "names": f"{found.table.library}:{found.table.network}",
+        "preprocessing": preprocessing,
         "conversions": list(foreign.notes),
     }
+    return origin | ({"partial": found.drawn} if found.fresh else {})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from torch import Tensor
 
 from fovea.data.preprocessing import Preprocessing
-from fovea.errors import UsageError, suggestion
+from fovea.errors import ModelError, UsageError, suggestion
 
 Preparation = Literal["imagenet", "tf", "caffe", "unit"]
 
@@ -29,6 +30,8 @@ DEVIATIONS: Final[dict[str, tuple[float, ...]]] = {
     "caffe": (1.0,),
     "unit": (1.0,),
 }
+SAME = 1e-4  # within which numbers are a convention's
+LEAST = 1e-6  # deviation, where Keras has it too small to divide by
 SHARE = 8 / 7  # of the network's size, to which the shorter side is resized: 256 for 224
 
 
@@ -54,6 +57,37 @@ def preprocessing(name: str, image_size: int, *, in_channels: int = 3, resize: i
         scale=1.0 if name == "caffe" else 255.0,
         mean=_each(MEANS[name], in_channels),
         std=_each(DEVIATIONS[name], in_channels),
+    )
+
+
+def within(tensors: Mapping[str, Tensor], image_size: int, *, in_channels: int = 3) -> Preprocessing:
+    """The preprocessing of a network of Keras that normalises within: pixels in [0, 1], less mean, by deviation.
+
+    Keras divides by the root of the variance. Its published EfficientNets have ImageNet's deviations in the place of
+    variances, and a further layer without weights that divides by their roots again: by the deviations in all.
+
+    Args:
+        tensors: `normalization/mean` and `normalization/variance`, a number for each channel.
+        image_size: Side of the network's images in pixels.
+        in_channels: Channels of the images.
+
+    Raises:
+        ModelError: another number of means or variances than channels, or a variance below 0.
+    """
+    mean, variance = (tensors[f"normalization/{name}"].flatten().tolist() for name in ("mean", "variance"))
+    if not len(mean) == len(variance) == in_channels or min(variance) < 0:
+        raise ModelError(
+            f"normalization/mean has {len(mean)} numbers and variance {len(variance)} (least {min(variance):g}); "
+            f"there must be one for each of {in_channels} channels, and no variance below 0; name a --preprocessing"
+        )
+    published = [abs(v - d) for v, d in zip(variance, DEVIATIONS["imagenet"], strict=False)]
+    std = variance if in_channels == 3 and max(published) < SAME else [v**0.5 for v in variance]
+    return Preprocessing(
+        image_size=image_size,
+        resize=round(image_size * SHARE),
+        in_channels=in_channels,
+        mean=tuple(round(value, 6) for value in mean),
+        std=tuple(round(max(value, LEAST), 6) for value in std),
     )
 
 

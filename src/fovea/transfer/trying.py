@@ -36,7 +36,6 @@ from fovea.transfer.starting import Start, adopted
 from fovea.transfer.unfolding import unfolded
 from fovea.transfer.ways import FIXED, Way
 
-
 WARMUP = 6.0  # no more than one part of so many of a training is spent on the warm-up
 
 

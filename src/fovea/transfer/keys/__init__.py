@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
@@ -45,11 +46,14 @@ class Table(NamedTuple):
         Raises:
             ModelError: no rule matches the key.
         """
-        return theirs(key, self.rules) if self.rules else key
+        if not self.rules:
+            return key
+        found = theirs(key, self.rules)
+        return keras.variable(found) if self.library == "keras" else found
 
     def change(self, key: str) -> Change | None:
         """What is done to their tensor for one of our keys; None where nothing is."""
-        return next((change for pattern, change in self.changes if re.fullmatch(pattern, key)), None)
+        return next((change for pattern, change in self.changes if _compiled(pattern).fullmatch(key)), None)
 
     def in_file(self, names: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
         """Their names of a file's tensors, each with its name in the file, which differs in Keras's alone.
@@ -110,10 +114,16 @@ def theirs(key: str, rules: Rules) -> str:
         ModelError: no rule matches the key.
     """
     for pattern, replacement in rules:
-        match = re.fullmatch(pattern, key)
+        match = _compiled(pattern).fullmatch(key)
         if match is not None:
             return match.expand(replacement)
     raise ModelError(f"no rule gives {key} its foreign name; the table has {len(rules)} rules, and needs one for it")
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """The tables together have more patterns than re keeps."""
+    return re.compile(pattern)
 
 
 def _families() -> list[Any]:

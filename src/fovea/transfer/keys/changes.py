@@ -72,11 +72,11 @@ def flattened(channels: int) -> Change:
 
     def inward(tensor: Tensor) -> Tensor:
         side = math.isqrt(len(tensor) // channels)
-        return tensor.unflatten(0, (side, side, channels)).permute(3, 2, 0, 1).flatten(1)
+        return tensor.reshape(side, side, channels, -1).permute(3, 2, 0, 1).flatten(1)
 
     def outward(tensor: Tensor) -> Tensor:
         side = math.isqrt(tensor.shape[1] // channels)
-        return tensor.unflatten(1, (channels, side, side)).permute(2, 3, 1, 0).flatten(0, 2)
+        return tensor.reshape(-1, channels, side, side).permute(2, 3, 1, 0).flatten(0, 2)
 
     return Change("transposed from (height, width, channel), out", 2, inward, outward, "dense")
 
@@ -90,9 +90,9 @@ def convolution(channels: int) -> Change:
 
     def outward(tensor: Tensor) -> Tensor:
         side = math.isqrt(tensor.shape[1] // channels)
-        return tensor.unflatten(1, (channels, side, side))
+        return tensor.reshape(-1, channels, side, side)
 
-    return Change("a linear layer instead of a convolution", 4, lambda tensor: tensor.flatten(1), outward)
+    return Change("the same numbers in the same order", 4, lambda tensor: tensor.flatten(1), outward)
 
 
 def wider(difference: float) -> Change:
@@ -102,7 +102,7 @@ def wider(difference: float) -> Change:
         difference: Their eps less ours.
     """
     return Change(
-        f"{difference:g} more, by which their eps is above ours",
+        f"{difference:g} added, by which their eps is above ours",
         1,
         lambda tensor: tensor + difference,
         lambda tensor: tensor - difference,

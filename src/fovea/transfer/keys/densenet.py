@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fovea.transfer.keys.rules import Rules
 from fovea.transfer.keys.changes import DENSE, KERNELS, Changes, wider
 from fovea.transfer.keys.keras import norm_rules, weight_rules
+from fovea.transfer.keys.rules import Rules
 
 RULES: Rules = (
     (r"features\.conv\.(conv|norm)\.(\w+)", r"features.\g<1>0.\2"),

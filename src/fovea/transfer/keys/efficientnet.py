@@ -1,16 +1,20 @@
-"""EfficientNet in torchvision and timm; timm's tf_ networks pad as TensorFlow does, and bear the published weights, as do Keras's."""
+"""EfficientNet in torchvision and timm; timm's tf_ networks pad as TensorFlow does.
+
+Those and Keras's bear the published weights.
+"""
 
 from __future__ import annotations
 
+import math
 import string
 from typing import Any
 
 from fovea.architectures.efficientnet import BASELINE, NAMES
-from fovea.transfer.keys.rules import Rules
 from fovea.transfer.keys import keras as names
 from fovea.transfer.keys.changes import DENSE, DEPTHWISE, KERNELS, Changes
 from fovea.transfer.keys.keras import norm_rules, weight_rules
 from fovea.transfer.keys.mobile import layer_rules, timm_rules, unit_rules
+from fovea.transfer.keys.rules import Rules
 
 ALL = tuple(f"efficientnet_b{n}" for n in range(8))
 
@@ -32,12 +36,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "keras": {theirs: {"padding": "same"} for theirs in PEERS["keras"].values()},
 }
 
-LETTERS = string.ascii_lowercase[:13]  # of the layers in a row; B7 has 13 in one
-UNITS = (  # ours, and their convolution and normalisation
-    ("expand", "expand_conv", "expand_bn"),
-    ("depthwise", "dwconv", "bn"),
-    ("project", "project_conv", "project_bn"),
-)
+DEEPEST = 3.1  # B7's factor on the layers of a row
 
 
 def _torchvision() -> Rules:
@@ -54,18 +53,17 @@ def _torchvision() -> Rules:
     return rules + layer_rules(r"head\.output", "classifier.1")
 
 
-
 def _keras() -> Rules:
     """Their blocks are numbered by row, and lettered within it."""
     rules = weight_rules(r"features\.stage1\.conv", "stem_conv") + norm_rules(r"features\.stage1\.norm", "stem_bn")
-    for n in range(1, len(BASELINE.rows) + 1):
-        for layer, letter in enumerate(LETTERS):
-            ours, theirs = rf"features\.stage{n + 1}\.{layer}\.branch\.", f"block{n}{letter}_"
-            for part, conv, norm in UNITS:
-                rules += weight_rules(rf"{ours}{part}\.conv", theirs + conv)
-                rules += norm_rules(rf"{ours}{part}\.norm", theirs + norm)
-            for part in ("reduce", "expand"):
-                rules += weight_rules(rf"{ours}squeeze\.{part}", f"{theirs}se_{part}")
+    for n, row in enumerate(BASELINE.rows, start=1):
+        for layer in range(math.ceil(DEEPEST * row.layers)):
+            ours, theirs = rf"features\.stage{n + 1}\.{layer}\.branch\.", f"block{n}{string.ascii_lowercase[layer]}_"
+            rules += weight_rules(rf"{ours}(expand|project)\.conv", rf"{theirs}\1_conv")
+            rules += norm_rules(rf"{ours}(expand|project)\.norm", rf"{theirs}\1_bn")
+            rules += weight_rules(rf"{ours}depthwise\.conv", f"{theirs}dwconv")
+            rules += norm_rules(rf"{ours}depthwise\.norm", f"{theirs}bn")
+            rules += weight_rules(rf"{ours}squeeze\.(reduce|expand)", rf"{theirs}se_\1")
     last = len(BASELINE.rows) + 2
     rules += weight_rules(rf"features\.stage{last}\.conv", "top_conv")
     rules += norm_rules(rf"features\.stage{last}\.norm", "top_bn")

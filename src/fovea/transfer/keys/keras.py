@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from fovea.transfer.keys.rules import Rules
 
+_NORM = "norm:"  # marks the tensors of normalisations, of which a rule cannot know Keras's words
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 VARIABLES = {  # of each kind of layer, in the order of Keras 3's files
     "batch_normalization": tuple(NORM.values()),
@@ -36,36 +37,43 @@ EARLIER_VARIABLES = {
 
 # Ours that look like Keras's, and why its weights would give other logits in them.
 DECLINED = {
-    **{
-        name: "Keras pads the first pooling on both sides, this network lets it overhang to the right, as its authors"
-        for name in ("resnet50", "resnet101", "resnet152")
-    },
-    **{
-        name: "Keras strides in a block's first convolution, this network in its second"
-        for name in ("resnet50_v1_5", "resnet101_v1_5", "resnet152_v1_5")
-    },
-    **{
-        name: "Keras pools before the first normalisation and strides at the end of a stage"
-        for name in ("preact_resnet50", "preact_resnet101", "preact_resnet152")
-    },
+    **dict.fromkeys(
+        ("resnet50", "resnet101", "resnet152"),
+        "Keras pads the first pooling on both sides, this network lets it overhang to the right, as its authors",
+    ),
+    **dict.fromkeys(
+        ("resnet50_v1_5", "resnet101_v1_5", "resnet152_v1_5"),
+        "Keras strides in a block's first convolution, this network in its second",
+    ),
+    **dict.fromkeys(
+        ("preact_resnet50", "preact_resnet101", "preact_resnet152"),
+        "Keras pools before the first normalisation and strides at the end of a stage",
+    ),
     "inception_v3": "Keras leaves the padding's zeros out of its mean poolings, this network counts them",
-    **{
-        name: "Keras counts the padding's zeros in its poolings at stride 2, this network leaves them out"
-        for name in ("nasnet_a_large", "nasnet_a_mobile")
-    },
+    **dict.fromkeys(
+        ("nasnet_a_large", "nasnet_a_mobile"),
+        "Keras counts the padding's zeros in its poolings at stride 2, this network leaves them out",
+    ),
 }
 
 
 def norm_rules(ours: str, theirs: str) -> Rules:
-    """The rules of one normalisation, by our key and their layer."""
-    last = rf"\g<{re.compile(ours).groups + 1}>"
-    counted = (rf"{ours}\.(num_batches_tracked)", f"{theirs}/{last}")  # which Keras does not count
-    return *((rf"{ours}\.{name}", f"{theirs}/{variable}") for name, variable in NORM.items()), counted
+    """The rule of one normalisation, by our key and their layer."""
+    return ((rf"{ours}\.(\w+)", rf"{theirs}/{_NORM}\g<{re.compile(ours).groups + 1}>"),)
 
 
 def weight_rules(ours: str, theirs: str) -> Rules:
-    """The rules of a convolution or a linear layer, by our key and their layer."""
-    return (rf"{ours}\.weight", f"{theirs}/kernel"), (rf"{ours}\.bias", f"{theirs}/bias")
+    """The rule of a convolution or a linear layer, by our key and their layer."""
+    return ((rf"{ours}\.(weight|bias)", rf"{theirs}/\g<{re.compile(ours).groups + 1}>"),)
+
+
+def variable(name: str) -> str:
+    """What a rule gives, with Keras's word for the tensor in place of ours."""
+    layer, _, tensor = name.partition("/")
+    if tensor.startswith(_NORM):
+        tensor = tensor.removeprefix(_NORM)
+        return f"{layer}/{NORM.get(tensor, tensor)}"  # how often it was trained is not counted there
+    return f"{layer}/kernel" if tensor == "weight" else name
 
 
 def in_file(names: Iterable[str], kinds: Mapping[str, str]) -> dict[str, str]:

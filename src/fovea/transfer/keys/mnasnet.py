@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fovea.architectures.mnasnet import NAMES, TABLES
-from fovea.transfer.keys.rules import Rules
 from fovea.transfer.keys.mobile import layer_rules, timm_rules, unit_rules
+from fovea.transfer.keys.rules import Rules
 
 PEERS: dict[str, dict[str, str]] = {
     "torchvision": {"mnasnet_b1": "mnasnet1_0"},

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fovea.architectures.mobilenet_v1 import ROWS
-from fovea.transfer.keys.rules import Rules
 from fovea.transfer.keys.changes import DEPTHWISE, KERNELS, POINTWISE, Changes
 from fovea.transfer.keys.keras import norm_rules, weight_rules
 from fovea.transfer.keys.mobile import layer_rules, unit_rules
+from fovea.transfer.keys.rules import Rules
 
 PEERS: dict[str, dict[str, str]] = {
     "torchvision": {},
@@ -35,7 +35,6 @@ def _timm() -> Rules:
         rules += unit_rules(block + "depthwise", rf"blocks.{n}.\1.conv_dw", rf"blocks.{n}.\1.bn1")
         rules += unit_rules(block + "pointwise", rf"blocks.{n}.\1.conv_pw", rf"blocks.{n}.\1.bn2")
     return rules + layer_rules(r"head\.output", "classifier")
-
 
 
 def _keras() -> Rules:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fovea.architectures.mobilenet_v2 import NAMES, TABLE
-from fovea.transfer.keys.rules import Rules
 from fovea.transfer.keys.changes import DENSE, DEPTHWISE, KERNELS, Changes
 from fovea.transfer.keys.keras import norm_rules, weight_rules
 from fovea.transfer.keys.mobile import layer_rules, timm_rules, unit_rules
+from fovea.transfer.keys.rules import Rules
 
 PEERS: dict[str, dict[str, str]] = {
     "torchvision": {"mobilenet_v2": "mobilenet_v2"},
@@ -49,7 +49,6 @@ def _torchvision() -> Rules:
             rules += unit_rules(f"{ours}project", f"{theirs}{len(parts)}", f"{theirs}{len(parts) + 1}")
     rules += unit_rules(r"features\.conv_last", f"features.{block + 1}.0", f"features.{block + 1}.1")
     return rules + layer_rules(r"head\.output", "classifier.1")
-
 
 
 def _keras() -> Rules:

@@ -1,15 +1,15 @@
 """VGG's tensors in torchvision and timm, which number the modules of all stages in one list, and in Keras.
 
-timm has fc6 and fc7 as convolutions, 7×7 and 1×1, over the same numbers in the same order: reshaped, they are ours. Keras
-flattens with the channels last.
+timm has fc6 and fc7 as convolutions, 7×7 and 1×1, over the same numbers in the same order: reshaped, they are ours.
+Keras flattens with the channels last.
 """
 
 from __future__ import annotations
 
 from fovea.architectures.vgg import CHANNELS, COLUMNS, UNITS
-from fovea.transfer.keys.rules import Rules
 from fovea.transfer.keys.changes import DENSE, KERNELS, Changes, convolution, flattened
 from fovea.transfer.keys.keras import weight_rules
+from fovea.transfer.keys.rules import Rules
 
 OURS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}  # and each with _bn behind
 
