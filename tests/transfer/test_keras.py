@@ -13,6 +13,7 @@ from torch import nn
 
 from fovea.architectures.catalogue import build, list_architectures
 from fovea.errors import ModelError, UsageError
+from fovea.transfer.creating import started
 from fovea.transfer.importing import import_weights
 from fovea.transfer.keys import names_in, tables_of
 from fovea.transfer.keys.changes import flattened
@@ -153,6 +154,10 @@ def test_vgg_s_first_full_layer_is_turned_from_channels_last_and_its_colours_too
     assert found.bundle.preprocessing == preprocessing("caffe", 64)
     placed = {each.ours: each for each in found.mapped.placed}
     assert placed["head.fc6.0.weight"].changed == "from (2048, 4096), transposed from (height, width, channel), out"
+
+    start = started(name, path, sizes={"image_size": 64})  # as training begins with it
+    assert torch.equal(start.network.features.conv1.conv1.weight, first)
+    assert start.preprocessing == preprocessing("caffe", 64)
 
     changed = import_weights(path, name, classes=TEN, image_size=64, preprocessing="tf")
     assert changed.bundle.preprocessing == preprocessing("tf", 64)  # what is told wins

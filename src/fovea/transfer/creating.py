@@ -15,9 +15,9 @@ from fovea.errors import ModelError, UsageError
 from fovea.files import sha256
 from fovea.runtime.checkpoint import is_checkpoint, judged_weights
 from fovea.runtime.find import find_bundle
-from fovea.transfer.importing import read_weights
+from fovea.transfer.importing import preparation, read_weights, turn_round
 from fovea.transfer.mapping import first_kernels, keys_of_classes, mapped
-from fovea.transfer.preparations import for_channels
+from fovea.transfer.preparations import SAYS, for_channels
 from fovea.transfer.starting import Start, adjusted
 
 _log = logging.getLogger("fovea")
@@ -176,7 +176,14 @@ def _filled(name: str, weights: str | Path, image_size: int | None, options: dic
         foreign, spec = read_weights(str(weights))
         tensors = foreign.tensors
     sizes = {} if image_size is None else {"image_size": image_size}
-    network = mapped(name, tensors, sizes=sizes, options=options, source=str(weights)).network
+    found = mapped(name, tensors, sizes=sizes, options=options, source=str(weights))
+    network = found.network
+    if spec is None and (found.table.preparation in SAYS or found.inputs):  # Keras's networks, whose images are known
+        made = architecture_of(network)
+        assert made is not None  # it was built by its name
+        spec, convention, _ = preparation(found, None, made.image_size, str(weights))
+        if convention == "caffe":
+            turn_round(network)
     origin = {"file": path.name, "sha256": sha256(path)} if path.is_file() else {"from": str(weights)}
     return Start(network, spec, origin | {"source": _place(weights)})
 

@@ -91,12 +91,12 @@ def import_weights(
         sizes["num_classes"] = len(given)  # which a file without its output layer does not say
     found = mapped(name, foreign.tensors, sizes=sizes, options=told, source=str(source), partial=partial)
     notes = [*foreign.notes]
-    spec, convention, said = _preparation(found, preprocessing, sizes["image_size"], str(source))
+    spec, convention, said = preparation(found, preprocessing, sizes["image_size"], str(source))
     notes += said
     if not told and (difference := compared(found, foreign)) is not None:
         notes.append(f"logits differ from {found.table.library}'s by {difference:.1g} of the largest")
     if convention == "caffe":
-        _turn_round(found.network)
+        turn_round(found.network)
         notes.append("first kernels turned round: red, green, blue instead of blue, green, red")
     if found.fresh:
         notes.append(f"{found.drawn}: the network tells no classes before it is trained")
@@ -116,17 +116,13 @@ def import_weights(
     return Imported(bundle=bundle, mapped=found, notes=tuple(notes))
 
 
-def _preparation(
+def preparation(
     found: Mapped, given: str | Preprocessing | None, size: int, source: str
 ) -> tuple[Preprocessing, str, list[str]]:
     """How images are prepared, by the name of a convention where it is one, and what was taken from where."""
     if isinstance(given, Preprocessing):
         scaled = round(given.resize * size / given.image_size)
-        return (
-            (given if given.image_size == size else dataclasses.replace(given, image_size=size, resize=scaled)),
-            "",
-            [],
-        )
+        return dataclasses.replace(given, image_size=size, resize=scaled), "", []
     table, convention, notes = found.table, given, []
     channels = found.options.get("in_channels", 3)
     if convention is None and table.preparation in SAYS:
@@ -134,11 +130,8 @@ def _preparation(
         notes.append(f"images as {table.library}'s {table.network} has them ({convention}): {SAYS[convention]}")
     elif convention is None and found.inputs:
         spec = within(found.inputs, size, in_channels=channels)
-        return (
-            spec,
-            "",
-            [f"images as {table.library}'s own layers prepare them: mean {spec.mean}, deviation {spec.std}"],
-        )
+        said = f"images as {table.library}'s own layers prepare them: mean {spec.mean}, deviation {spec.std}"
+        return spec, "", [said]
     if convention is None:
         raise UsageError(f"{source}: does not say how images are prepared; --preprocessing imagenet, tf, caffe or unit")
     return prepared(convention, size, in_channels=channels), convention, notes
@@ -209,7 +202,8 @@ def _count(network: nn.Module) -> int:
     return found
 
 
-def _turn_round(network: nn.Module) -> None:
+def turn_round(network: nn.Module) -> None:
+    """Let a network for blue, green, red take red, green, blue: its first kernels the other way round."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad():
         first.weight.copy_(turned_round(first.weight))
