@@ -67,7 +67,7 @@ def test_the_plan_foretells_the_time_of_the_whole_run(arrays, quick, network):
     plan = settled(network, arrays, quick.but(precision="float32")).plan
     steps, epochs, judged = 3, 3, 6 / 18 * 0.1
     assert plan.seconds == pytest.approx(epochs * (steps * (0.4 + 0.05) + judged))
-    assert f"time    about 0:04: 3 epochs of 3 steps of {450:.3g} ms" in str(plan)
+    assert f"time    about 4 s: 3 epochs of 3 steps of {450:.3g} ms" in str(plan)
     half = settled(network, arrays, quick.but(precision="float32", max_steps=3)).plan
     assert half.seconds == pytest.approx(plan.seconds / 3)
 
