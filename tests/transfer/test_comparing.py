@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import fovea
-from fovea.bundle import load
+from fovea.architectures.catalogue import build
+from fovea.bundle import Bundle, describe, load
+from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Data
 from fovea.errors import ModelError, Stopped, UsageError
 from fovea.runtime.features import features
@@ -151,8 +153,30 @@ def test_what_is_finished_is_taken_and_what_was_stopped_goes_on(
     for _ in range(2):  # going on, and once more when all is done
         found = compare_ways(colours, source, asked("probe,finetune"), out=tmp_path / "halted", quiet=True)
         assert torch.equal(found.tried[1].scores.logits, whole.tried[1].scores.logits)
+    monkeypatch.setattr(trying, "train", stopped)
+    with pytest.raises(Stopped):
+        compare_ways(colours, source, asked("probe,finetune"), out=tmp_path / "halted", quiet=True)
+    assert "winner" in json.loads((tmp_path / "halted" / "transfer.json").read_text())  # what was there stays
     with pytest.raises(UsageError, match=r"was begun with options .* choose another --out"):
         compare_ways(colours, source, asked("probe", seed=3), out=tmp_path / "halted", quiet=True)
+
+
+def test_where_validation_judges_a_trained_bundle_calls_it_so(colours: Data, source: Path, tmp_path: Path) -> None:
+    data = dataclasses.replace(colours, validation=dataclasses.replace(colours.test, name="validation"), test=None)
+    found = compare_ways(data, source, asked("finetune"), out=tmp_path / "out", quiet=True)
+    bundle = fovea.load(tmp_path / "out").bundle
+    assert found.winner.scores.split == "validation"
+    assert bundle.metrics == {"validation": found.winner.scores.summary()}
+    assert bundle.provenance["data"]["fingerprint"] == data.fingerprint()
+
+
+def test_a_probe_that_fits_into_no_output_layer_is_refused_at_once(colours: Data, tmp_path: Path) -> None:
+    network = build("cifar_nin", num_classes=10, seed=0)
+    spec = Preprocessing(image_size=32, resize=32, in_channels=3)
+    names = tuple(map(str, range(10)))
+    bundle = Bundle(network=network, architecture=describe(network), classes=names, preprocessing=spec)
+    with pytest.raises(UsageError, match="is not linear"):
+        compare_ways(colours, bundle.save(tmp_path / "nin"), asked("both"), out=tmp_path / "out", quiet=True)
 
 
 def test_a_way_that_no_network_holds_is_told_and_not_kept(colours: Data, source: Path, tmp_path: Path) -> None:

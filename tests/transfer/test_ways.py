@@ -72,8 +72,9 @@ def test_images_to_train_on_alone_are_not_enough() -> None:
 def test_the_quadrant_advises(images: int, channels: int, name: str, way: str) -> None:
     found = quadrant(images, channels=channels, similar="auto")
     assert found.name == name
-    assert found.advises(way)
-    assert not found.advises({"probe": "finetune", "probe:conv3_x": "probe"}.get(way, "probe"))
+    (other,) = parse_ways({"probe": "probe:conv3_x", "probe:conv3_x": "probe"}.get(way, "probe"))
+    assert found.advises(*parse_ways(way))
+    assert not found.advises(other)
 
 
 def test_similarity_can_be_told() -> None:

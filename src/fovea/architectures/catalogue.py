@@ -169,10 +169,19 @@ def builder_options(name: str) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown name.
     """
-    if is_reference(name):
-        return ()
-    taken = inspect.signature(_builder(facts(name))).parameters
-    return tuple(each for each in taken if each not in ("num_classes", "in_channels", "image_size"))
+    return () if is_reference(name) else tuple(builder_defaults(name))
+
+
+def builder_defaults(name: str) -> dict[str, Any]:
+    """What the builder of a network of the catalogue is called with where nobody says otherwise, sizes left out.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    known = facts(name)
+    taken = inspect.signature(_builder(known)).parameters
+    values = {each: parameter.default for each, parameter in taken.items()} | known.options
+    return {each: value for each, value in values.items() if each not in ("num_classes", "in_channels", "image_size")}
 
 
 def architecture_of(network: nn.Module) -> Architecture | None:

@@ -59,7 +59,7 @@ class Train:
     """Channels the network takes; those of the data where none is given."""
     weights: str | None = None
     """Start from these: a run folder, bundle, checkpoint, file (.safetensors, .pth, …), torchvision:NAME or timm:NAME.
-    Images are then prepared as they were there, unless --mean or --resize says otherwise."""
+    Images are then prepared as they were there, unless --mean, --resize or a recipe says otherwise."""
     option: tuple[str, ...] = ()
     """What the network's builder takes beside these, as name=value: stem=small, dropout=0.2."""
     json: bool = False
@@ -123,15 +123,20 @@ def _started(asked: Train, opened: Data) -> tuple[Callable[[int], nn.Module], Tr
         own = key(seed, "weights")
         return started(str(asked.net), asked.weights, sizes=sizes, classes=opened.classes, seed=own, **options)
 
-    training, spec = asked.training, start(asked.training.seed).preprocessing if asked.weights else None
-    if spec is not None and training.input.mean is None and training.input.resize == 0:
-        training = adopted(training, spec)
-    elif asked.weights and training.input.mean is None:
+    if not asked.weights:
+        return lambda seed: start(seed).network, asked.training
+    first = {asked.training.seed: start(asked.training.seed)}  # read once, and used by the run of that seed
+    spec, own = first[asked.training.seed].preprocessing, asked.training.input
+    training = asked.training
+    if spec is not None:  # what is told otherwise wins
+        training = adopted(training, spec).but(**{"resize": own.resize} if own.resize else {})
+        training = training.but(mean=own.mean, std=own.std) if own.mean is not None else training
+    elif own.mean is None and os.environ.get("RANK", "0") == "0":
         what = "mean and deviation are measured on the data, unless --mean and --std tell them"
         print(f"note: {asked.weights} does not say how images are prepared for it; {what}", file=sys.stderr)
 
     def network(seed: int) -> nn.Module:
-        found = start(seed).network
+        found = (first.pop(seed, None) or start(seed)).network
         if spec is not None and opened.train is not None and (norms := unfolded(found, opened.train, spec)):
             found.origin = {**(origin_of(found) or {}), "unfolded": norms}  # type: ignore[assignment]
         return found

@@ -19,7 +19,7 @@ from fovea.data.fitted import Fitted
 from fovea.data.pixels import read_image
 from fovea.data.sets import Images, Split
 from fovea.errors import ModelError, UsageError, suggestion
-from fovea.runtime.model import Model, as_model, batch_of, by_batch, load
+from fovea.runtime.model import Model, as_model, by_batch, load
 from fovea.runtime.predict import Decoded, find_images
 
 HEAD = "head"  # what the output layer receives
@@ -73,8 +73,7 @@ def stage_features(
     """
     network, wanted = model.network, tuple(dict.fromkeys(stages))
     read = _reader(network, wanted, pooled=pooled)
-    size = min(model.batch_size, batch_of(fitted.preprocessing.image_size))
-    parts = by_batch(read, network, fitted, model.device, size)
+    parts = by_batch(read, network, fitted, model.device, model.batch_size)
     return {name: torch.cat([part[place] for part in parts.values()]) for place, name in enumerate(wanted)}
 
 

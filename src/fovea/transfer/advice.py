@@ -5,24 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fovea.transfer.options import Similar
+from fovea.transfer.ways import FIXED, Way
 
 LITTLE = 5_000  # training images; of fewer the data counts as little
 
 ADVICE = {
     (True, True): "classify the features of a high stage (probe, svm): fine-tuning would overfit",
-    (
-        True,
-        False,
-    ): "classify the features of a lower stage (probe:STAGE, svm:STAGE), or take lower stages over (lower:K)",
+    (True, False): "classify features of a lower stage (probe:STAGE, svm:STAGE), or take lower stages over (lower:K)",
     (False, True): "start from the weights and fine-tune; from scratch where time allows",
     (False, False): "from scratch, or started from the weights and fine-tuned",
 }
-ADVISED = {
-    (True, True): ("probe", "svm", "knn"),
-    (True, False): ("probe:", "svm:", "knn:", "lower"),
-    (False, True): ("finetune", "gradual", "both", "scratch"),
-    (False, False): ("scratch", "finetune", "gradual", "both"),
-}
+FROM_ALL = ("finetune", "gradual", "both", "scratch")  # what trains every stage, with much data
 
 
 @dataclass(frozen=True)
@@ -52,13 +45,13 @@ class Quadrant:
         """What the table says."""
         return ADVICE[self.little, self.similar]
 
-    def advises(self, way: str) -> bool:
+    def advises(self, way: Way) -> bool:
         """Whether a way is among those that the table says."""
-        kind, colon, _ = way.partition(":")
-        names = ADVISED[self.little, self.similar]
-        if (self.little, self.similar) == (True, False):  # there it is the lower stage that matters
-            return kind == "lower" or f"{kind}{colon}" in names
-        return kind in names
+        if not self.little:
+            return way.kind in FROM_ALL
+        if self.similar:
+            return way.kind in FIXED and not way.stage
+        return way.kind == "lower" or (way.kind in FIXED and way.stage != "")
 
 
 def quadrant(images: int, *, channels: int, similar: Similar) -> Quadrant:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -10,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fovea.architectures.catalogue import architecture_of, published
+from fovea.bundle import as_json
 from fovea.data.opening import open_data
+from fovea.data.sets import Data
 from fovea.errors import ModelError, Stopped, UsageError
 from fovea.files import BUNDLE_FOLDER, read_json, write_json
 from fovea.training import folder as folders
 from fovea.training.stopping import stop_on_signals
-from fovea.transfer.advice import quadrant
+from fovea.transfer.advice import Quadrant, quadrant
 from fovea.transfer.creating import of_bundle
 from fovea.transfer.foreign import DECLINED, read_foreign
 from fovea.transfer.importing import import_weights
@@ -58,61 +59,70 @@ def compare_ways(
         ModelError: weights that are damaged or do not fit.
         Stopped: a signal came; the same call goes on.
     """
-    source = Path(weights)
-    if not source.is_dir() and str(weights).partition(":")[0] not in LIBRARIES:
-        raise _no_source(weights)
-    start = of_bundle(source) if source.is_dir() else _of_library(str(weights))
+    start = _start(weights)
     made = architecture_of(start.network)
     if made is None:
         raise ModelError(f"{weights}: is no network of the catalogue, so it has no other head; fine-tune it by hand")
-    opened = open_data(data)
-    options = options or TransferOptions()
-    chosen = parse_ways(options.ways or DEFAULT)
+    opened, options = open_data(data), options or TransferOptions()
     place = folders.new_name("transfer", opened.name) if out is None else Path(out)
     shared = roles(opened, seed=options.seed)
-    trial = Trial(
-        start=start,
-        name=made.name,
-        data=opened,
-        roles=shared,
-        options=options,
-        out=place,
-        quiet=quiet,
-    )
+    trial = Trial(start=start, name=made.name, data=opened, roles=shared, options=options, out=place, quiet=quiet)
     where = quadrant(len(shared.known), channels=opened.channels, similar=options.similar)
-    if not options.ways and where.little and not where.similar:
-        chosen += _lower_probe(trial)
-    for way in chosen:
-        trial.check(way)
-    same = replace(options, ways="", workers=0, similar="auto")  # these may be asked otherwise of what is there already
-    asked = {
-        "data": opened.fingerprint(),
-        "weights": _plain(start.origin),
-        "options": _plain(asdict(same)),
-    }
+    chosen = _ways(options, where, trial)
+    asked = _asked(start, opened, options)
     _check_again(place, asked)
-    tried: list[Tried] = []
     with folders.locked(place):
-        write_json(place / RESULT, {"asked": asked})
+        if not (place / RESULT).is_file():  # one that is there stays until this is done
+            write_json(place / RESULT, {"asked": asked})
+        tried: list[Tried] = []
         for way in chosen:
             tried.append(_tried(trial, way, place))
             if told is not None:
                 told(_line(tried[-1]))
         winner = simplest_of_the_best(tried)
         holding = [each for each in tried if each.bundle is not None]
-        kept = winner if winner.bundle is not None else simplest_of_the_best(holding) if holding else None
+        best_held = simplest_of_the_best(holding) if holding else None
         found = Transferred(
-            title=f"{made.name} from {source.name if source.is_dir() else weights} on {opened.name}",
+            title=f"{made.name} from {Path(weights).name} on {opened.name}",
             tried=tuple(tried),
             winner=winner,
-            kept=kept,
+            kept=best_held if winner.bundle is None else winner,
             quadrant=where,
             folder=place,
         )
-        if kept is not None and kept.bundle is not None:
-            kept.bundle.save(place / BUNDLE_FOLDER)
+        if found.kept is not None and found.kept.bundle is not None:
+            found.kept.bundle.save(place / BUNDLE_FOLDER)
         write_json(place / RESULT, {"asked": asked} | found.as_json())
     return found
+
+
+def _start(weights: str | Path) -> Start:
+    """The network of a bundle, or of a library's download."""
+    if Path(weights).is_dir():
+        return of_bundle(Path(weights))
+    if str(weights).partition(":")[0] not in LIBRARIES:
+        raise _no_source(weights)
+    found = import_weights(weights).bundle
+    return Start(found.network, found.preprocessing, {**found.provenance["imported"], "source": str(weights)})
+
+
+def _ways(options: TransferOptions, where: Quadrant, trial: Trial) -> tuple[Way, ...]:
+    """Those asked for, each of them possible; where none are, the usual ones and what the lecture's table wants."""
+    chosen = parse_ways(options.ways or DEFAULT)
+    if not options.ways and where.little and not where.similar:
+        chosen += trial.lower_probe()
+    for way in chosen:
+        trial.check(way)
+    return chosen
+
+
+def _asked(start: Start, data: Data, options: TransferOptions) -> dict[str, Any]:
+    """What must be the same where a comparison goes on."""
+    same = replace(options, ways="", workers=0, similar="auto")  # these may be asked otherwise of what is there already
+    weights = {name: value for name, value in (start.origin or {}).items() if name != "source"}
+    told = {"data": data.fingerprint(), "weights": weights, "options": asdict(same)}
+    plain: dict[str, Any] = as_json(told)
+    return plain
 
 
 def _tried(trial: Trial, way: Way, place: Path) -> Tried:
@@ -128,11 +138,6 @@ def _tried(trial: Trial, way: Way, place: Path) -> Tried:
         raise Stopped(
             f"stopped and saved within {way}; the same command with --out {place} goes on", error.exit_code - 128
         ) from error
-
-
-def _of_library(weights: str) -> Start:
-    found = import_weights(weights).bundle
-    return Start(found.network, found.preprocessing, {**found.provenance["imported"], "source": weights})
 
 
 def _no_source(weights: str | Path) -> UsageError | ModelError:
@@ -152,14 +157,6 @@ def _no_source(weights: str | Path) -> UsageError | ModelError:
     return UsageError(f"{weights}: is neither a run folder, nor a bundle, nor torchvision:NAME or timm:NAME")
 
 
-def _lower_probe(trial: Trial) -> tuple[Way, ...]:
-    """A probe of the stage in the middle: what the table advises for little and different data."""
-    from fovea.training.stages import stages_of
-
-    names = [name for name, _ in stages_of(trial.source.network)][:-1]
-    return (Way("probe", names[len(names) // 2]),) if names else ()
-
-
 def _check_again(place: Path, asked: dict[str, Any]) -> None:
     """A folder that was begun for the same comparison goes on; another one stays as it is."""
     found: dict[str, Any] = {}
@@ -174,11 +171,6 @@ def _check_again(place: Path, asked: dict[str, Any]) -> None:
             raise UsageError(
                 f"{place}: was begun with {name} {before.get(name)!r}, now it is {value!r}; choose another --out"
             )
-
-
-def _plain(value: Any) -> Any:
-    found = json.loads(json.dumps(value))
-    return {k: v for k, v in found.items() if k != "source"} if isinstance(found, dict) else found
 
 
 def _line(tried: Tried) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import safetensors.torch
 from torch import Tensor, nn
 
-from fovea.architectures.catalogue import Architecture, architecture_of, facts
+from fovea.architectures.catalogue import architecture_of, builder_defaults
 from fovea.bundle import Bundle
 from fovea.errors import ModelError, UsageError
 from fovea.files import write_durably
@@ -83,27 +81,18 @@ def _table(network: nn.Module, library: str) -> Table:
         raise ModelError(f"{type(network).__name__} is no network of the catalogue, so {library} has no names for it")
     tables = {each.library: each for each in tables_of(made.name)}
     if library not in tables:
-        others = [each for each in LIBRARIES if each in tables]
+        having = [each for each in LIBRARIES if each in tables]
         raise UsageError(
             f"{library} has no network that is exactly {made.name}; "
-            + (f"{', '.join(others)} has" if others else "nor has another library")
+            + (f"{', '.join(having)} has" if having else "nor has another library")
         )
     table = tables[library]
-    own, theirs = _effective(made, made.options), _effective(made, table.options)
-    differing = [f"{key}={own[key]!r}" for key in own if own[key] != theirs[key] and key not in TRAINING]
-    if differing:
-        wanted = ", ".join(f"{key}={theirs[key]!r}" for key in own if own[key] != theirs[key] and key not in TRAINING)
+    own, theirs = (builder_defaults(made.name) | options for options in (made.options, table.options))
+    others = [key for key in own if own[key] != theirs[key] and key not in TRAINING]
+    if others:
+        built, wanted = (", ".join(f"{key}={each[key]!r}" for key in others) for each in (own, theirs))
         raise UsageError(
-            f"{made.name} was built with {', '.join(differing)}, and {library}'s {table.network} is it with {wanted}: "
+            f"{made.name} was built with {built}, and {library}'s {table.network} is it with {wanted}: "
             "the same weights would give other logits there; build and train it with these options"
         )
     return table
-
-
-def _effective(made: Architecture, options: dict[str, Any]) -> dict[str, Any]:
-    """What the builder was called with, defaults included, sizes left out."""
-    known = facts(made.name)
-    module, _, function = known.builder.partition(":")
-    taken = inspect.signature(getattr(importlib.import_module(f"fovea.architectures.{module}"), function)).parameters
-    values = {name: each.default for name, each in taken.items()} | known.options | options
-    return {name: value for name, value in values.items() if name not in ("num_classes", "in_channels", "image_size")}

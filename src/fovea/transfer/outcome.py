@@ -71,7 +71,7 @@ class Transferred:
     @property
     def verdict(self) -> str:
         """Whether the figures bear the lecture's advice out."""
-        advised = [each for each in self.tried if self.quadrant.advises(str(each.way))]
+        advised = [each for each in self.tried if self.quadrant.advises(each.way)]
         others = [each for each in self.tried if each not in advised]
         if not advised or not others:
             which = "only they were" if advised else "none of the advised was"

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float32
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from torch import Tensor
 
 from fovea.bundle import tensors_of
 from fovea.data.fitted import Fitted
@@ -78,18 +77,9 @@ def _kept(path: Path, count: int) -> Features | None:
     return None
 
 
-def weights_digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names and values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _name(model: Model, split: Split, stage: str) -> str:
     told = {
-        "weights": weights_digest(tensors_of(model.bundle.network)),
+        "weights": hashlib.sha256(safetensors.torch.save(tensors_of(model.bundle.network))).hexdigest(),
         "architecture": dataclasses.asdict(model.bundle.architecture) if model.bundle.architecture else None,
         "preprocessing": dataclasses.asdict(model.bundle.preprocessing),
         "images": split.images.fingerprint(),

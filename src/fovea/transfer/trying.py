@@ -25,7 +25,7 @@ from fovea.runtime.model import Model
 from fovea.training.options import TrainingOptions
 from fovea.training.recipes.finetuning import finetune_for, scratch_for
 from fovea.training.stages import count_of, stages_of
-from fovea.training.train import train
+from fovea.training.train import Run, train
 from fovea.transfer.classifiers import Classifier, Rows, fitted
 from fovea.transfer.creating import adapted
 from fovea.transfer.options import TransferOptions
@@ -85,7 +85,7 @@ class Trial:
     options: TransferOptions
     out: Path
     quiet: bool = False
-    _probe: Classifier | None = field(default=None, init=False)
+    _probe: tuple[Classifier, float] | None = field(default=None, init=False)  # and its seconds, for both
 
     def __post_init__(self) -> None:
         told = architecture_of(self.start.network)
@@ -95,17 +95,24 @@ class Trial:
         self.sizes["num_classes"] = len(self.data.classes)
 
     def check(self, way: Way) -> None:
-        """Refuse a stage that the network does not have.
+        """Refuse, before anything is done, a stage that the network does not have, or a probe where none fits in.
 
         Raises:
-            UsageError: with those that it has.
+            UsageError: with the stages that it has.
         """
+        if way.kind == "both" and not isinstance(output_layer(self.source.network), nn.Linear):
+            raise UsageError(f"both: the output layer of {self.name} is not linear, so the probe does not fit into it")
         names = [name for name, _ in stages_of(self.source.network)]
         if way.stage and (way.kind in FIXED or (way.kind == "finetune" and not way.stage.isdigit())):
             if way.stage not in names:
                 raise UsageError(f"{way}: no stage is called {way.stage}; there are {', '.join(names)}")
         elif way.stage:
             count_of(way.stage, names, str(way))
+
+    def lower_probe(self) -> tuple[Way, ...]:
+        """A probe of the stage in the middle; none where there is but the head."""
+        names = [name for name, _ in stages_of(self.source.network)][:-1]
+        return (Way("probe", names[len(names) // 2]),) if names else ()
 
     def __call__(self, way: Way) -> Tried:
         """Try it."""
@@ -118,14 +125,16 @@ class Trial:
             began = time.perf_counter()
             found = fitted(way.kind, known, labels, classes=len(self.data.classes), seed=self.options.seed)  # type: ignore[arg-type]
             judged = found.logits(judge)
-        scores = self._score(judged)
+        scores, seconds = self._score(judged), extracting + time.perf_counter() - began
+        if way.kind == "probe" and stage == HEAD:
+            self._probe = found, seconds
         return Tried(
             way=way,
             chosen=f"{found}, features of {stage} ({known.shape[1]:,} numbers)",
             left_out=found.cross_validated,
             left_out_images=found.images,
             scores=scores,
-            seconds=extracting + time.perf_counter() - began,
+            seconds=seconds,
             memory=peak.bytes,
             bundle=self._bundle_of(way, found, scores) if stage == HEAD else None,
         )
@@ -143,6 +152,8 @@ class Trial:
             resume = (out / RUN_FILE).is_file()
             done = train(network, self.roles.training(self.data), options, out=out, resume=resume, quiet=self.quiet)
         seconds = sum(row["seconds"] for row in done.history) if resume else time.perf_counter() - began
+        if way.kind == "both" and self._probe is not None:
+            seconds += self._probe[1]
         best = max(done.history, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
         judged, left_out = done.scores["test"], done.scores["validation"]
         return Tried(
@@ -153,7 +164,19 @@ class Trial:
             scores=dataclasses.replace(judged, split=self.roles.judge.name),
             seconds=seconds,
             memory=peak.bytes,
-            bundle=done.model.bundle,
+            bundle=self._told(done, way),
+        )
+
+    def _told(self, done: Run, way: Way) -> Bundle:
+        """A run's bundle by the data's own splits: the run was told other ones, of which it calls what judges test."""
+        own = {"name": self.data.name, "fingerprint": self.data.fingerprint()}
+        bundle, judge = done.model.bundle, self.roles.judge
+        metrics = {judge.name: done.scores["test"].summary()}
+        if self.roles.choose is self.data.validation:
+            metrics["validation"] = done.scores["validation"].summary()
+        told = bundle.provenance["data"] | own
+        return dataclasses.replace(
+            bundle, metrics=metrics, provenance=bundle.provenance | {"data": told, "way": str(way)}
         )
 
     def _score(self, logits: torch.Tensor) -> Scores:
@@ -199,13 +222,8 @@ class Trial:
         """Put the probe's linear function into the output layer."""
         if self._probe is None:
             self._fixed(Way("probe"))
-        output, probe = output_layer(network), self._probe
-        if probe is None or probe.linear is None or not isinstance(output, nn.Linear):
-            raise UsageError(f"both: the output layer of {self.name} is not linear, so the probe does not fit into it")
-        with torch.no_grad():
-            output.weight.copy_(probe.linear[0])
-            if output.bias is not None:
-                output.bias.copy_(probe.linear[1])
+        assert self._probe is not None  # it was fitted
+        _fill(network, self._probe[0])
 
     def _options(self, way: Way) -> TrainingOptions:
         images, photographs = len(self.roles.fit), self.data.channels == 3
@@ -226,15 +244,9 @@ class Trial:
 
     def _bundle_of(self, way: Way, found: Classifier, scores: Scores) -> Bundle | None:
         """The network with the linear function in its output layer; None where it has no such layer."""
-        if way.kind == "probe":
-            self._probe = found
         network = adapted(self.start, self.name, self.sizes, seed=0, fresh_head=True).network
-        output = output_layer(network)
-        if found.linear is None or not isinstance(output, nn.Linear) or output.bias is None:
+        if not _fill(network, found):
             return None
-        with torch.no_grad():
-            output.weight.copy_(found.linear[0])
-            output.bias.copy_(found.linear[1])
         judge = self.roles.judge
         origin = {k: v for k, v in (self.start.origin or {}).items() if k != "source"}
         return Bundle(
@@ -251,3 +263,14 @@ class Trial:
             },
             metrics={judge.name: scores.summary()},
         )
+
+
+def _fill(network: nn.Module, found: Classifier) -> bool:
+    """Put a classifier's linear function into the output layer, and say whether it fits there."""
+    output = output_layer(network)
+    if found.linear is None or not isinstance(output, nn.Linear) or output.bias is None:
+        return False
+    with torch.no_grad():
+        output.weight.copy_(found.linear[0])
+        output.bias.copy_(found.linear[1])
+    return True
