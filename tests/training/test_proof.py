@@ -112,7 +112,7 @@ def test_a_run_that_resumes_well_is_proven_and_the_kills_lie_where_they_were_dra
     ],
 )
 def test_what_differs_after_a_resume_is_found_and_named(fault, difference, stand_in):
-    verdict = prove_resume(stand_in(fault), steps=8, kills=2, seed=2)
+    verdict = prove_resume(stand_in(fault, pause=0.1), steps=8, kills=2, seed=1)  # from steps 2 and 4 on
     assert not verdict.equal
     assert verdict.difference == difference
     assert "resume is NOT exact" in str(verdict)
@@ -139,8 +139,13 @@ def test_a_command_that_says_nothing_is_an_error_too():
 
 
 def test_no_more_kills_than_steps_are_drawn(stand_in):
-    verdict = prove_resume(stand_in(), steps=2, kills=9, seed=3)
-    assert len(verdict.killed_after) == 2
+    verdict = prove_resume(stand_in(pause=0.1), steps=4, kills=9, seed=3)
+    assert len(verdict.killed_after) == 4
+
+
+def test_kills_before_the_first_step_and_after_the_last_prove_nothing(stand_in):
+    with pytest.raises(MachineError, match="before the first step was saved or after the last, which proves nothing"):
+        prove_resume(stand_in("momentum", pause=0.1), steps=1, kills=1)
 
 
 def test_nothing_is_left_behind(stand_in, tmp_path, monkeypatch):
@@ -149,7 +154,7 @@ def test_nothing_is_left_behind(stand_in, tmp_path, monkeypatch):
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
-    prove_resume(stand_in(), steps=3, kills=1, seed=0)
+    prove_resume(stand_in(pause=0.1), steps=6, kills=1, seed=0)
     with pytest.raises(DataError):
         prove_resume(stand_in("bad data"), steps=3)
     assert list(place.iterdir()) == []
@@ -186,9 +191,9 @@ REAL = ["lenet5", "digits", "--image-size", "16", "-b", "256", "--epochs", "3"]
 
 
 def test_a_real_run_is_proven():
-    verdict = prove_resume([sys.executable, "-m", "fovea", "train", *REAL], steps=6, kills=1, seed=0)
+    verdict = prove_resume([sys.executable, "-m", "fovea", "train", *REAL], steps=12, kills=1, seed=0)
     assert verdict.equal, verdict
-    assert (verdict.steps, len(verdict.killed_after)) == (6, 1)
+    assert (verdict.steps, len(verdict.killed_after)) == (12, 1)
 
 
 @pytest.mark.slow

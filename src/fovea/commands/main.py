@@ -8,6 +8,7 @@ import importlib
 import keyword
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -47,6 +48,7 @@ EXAMPLES = """examples:
 # times slower on busy cores, nothing gained on idle ones (docs/log.md). It reads this when torch is loaded.
 SPIN = ("GOMP_SPINCOUNT", "20000")
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FIRST_TELLS = 20.0  # seconds that the first of several processes has to tell what is wrong with a command
 BUG = "fovea: this is a bug of ours, not of yours; please report it with the lines above"
 
 
@@ -99,12 +101,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: FoveaError) -> None:
-    """Tell what is wrong; what is wrong with a command, of the processes that torchrun started, the first one alone."""
+    """Tell what is wrong; what is wrong with a command, of the processes that torchrun started, the first one alone.
+
+    torchrun ends all of them as soon as one has failed; the others wait for that, lest the first be ended before it
+    has told, and tell themselves where it has nothing to tell.
+    """
     rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
     if rank == "0":
         print(f"fovea: {error}", file=sys.stderr)
-    elif not isinstance(error, UsageError):
-        print(f"fovea, process {rank}: {error}", file=sys.stderr)
+        return
+    if isinstance(error, UsageError):
+        time.sleep(FIRST_TELLS)
+    print(f"fovea, process {rank}: {error}", file=sys.stderr)
 
 
 def help_text() -> str:

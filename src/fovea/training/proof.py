@@ -60,7 +60,7 @@ def prove_resume(command: Sequence[str], *, steps: int = STEPS, kills: int = KIL
 
     Raises:
         FoveaError: the run does not end by itself; its own message is passed on.
-        MachineError: it ended before it could be killed.
+        MachineError: it ended before it could be killed, or no kill came between its first and last step.
         UsageError: under torchrun, whose processes would each begin a proof.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -78,6 +78,11 @@ def prove_resume(command: Sequence[str], *, steps: int = STEPS, kills: int = KIL
         for moment in moments:
             how = ["--resume", str(killed)] if after else ["--config", str(alone / RUN_FILE), "--out", str(killed)]
             after.append(_killed([*again, *how], killed, moment, pause * draw.random()))
+        if not any(0 < step < done for step in after):  # nothing was learned before one, or nothing after it
+            raise MachineError(
+                "every kill came before the first step was saved or after the last, which proves nothing; "
+                "try again, with a larger batch where steps are short"
+            )
         _ended([*again, "--resume", str(killed)])
         difference = _difference(alone, killed)
     return Verdict(equal=not difference, steps=done, killed_after=tuple(after), difference=difference)
