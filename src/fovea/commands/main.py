@@ -101,16 +101,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: FoveaError) -> None:
-    """Tell what is wrong; what is wrong with a command, of the processes that torchrun started, the first one alone.
+    """Tell what is wrong; what is wrong with a command, of several processes, the first one alone.
 
-    torchrun ends all of them as soon as one has failed; the others wait for that, lest the first be ended before it
-    has told, and tell themselves where it has nothing to tell.
+    torchrun ends all of them as soon as one has failed. The others wait for that, lest the first be ended before it
+    has told, and tell themselves where it had nothing to tell.
     """
     rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
     if rank == "0":
         print(f"fovea: {error}", file=sys.stderr)
         return
     if isinstance(error, UsageError):
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            return
         time.sleep(FIRST_TELLS)
     print(f"fovea, process {rank}: {error}", file=sys.stderr)
 

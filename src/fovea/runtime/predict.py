@@ -37,7 +37,7 @@ class Prediction:
     def line(self, top: int = 3) -> str:
         """The path and the likeliest classes."""
         best = sorted(self.probabilities.items(), key=lambda item: -item[1])[:top]
-        return f"{self.path}  {'  '.join(f'{_in_words(name)} {probability:.1%}' for name, probability in best)}"
+        return f"{self.path}  {'  '.join(f'{in_words(name)} {probability:.1%}' for name, probability in best)}"
 
     def __str__(self) -> str:
         return self.line()
@@ -106,7 +106,7 @@ def predict_files(model: Predicts, paths: Iterable[Path]) -> Iterator[Prediction
         yield from (answers[path] for path in group)
 
 
-def _in_words(name: str) -> str:
+def in_words(name: str) -> str:
     """A class as people read it: one of ImageNet's synsets with its word."""
     word = challenge_classes().get(name) if SYNSET_FOLDER.fullmatch(name) else None
     return name if word is None else f"{name} {word}"
