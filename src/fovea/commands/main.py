@@ -111,8 +111,6 @@ def _tell(error: FoveaError) -> None:
         print(f"fovea: {error}", file=sys.stderr)
         return
     if isinstance(error, UsageError):
-        if "TORCHELASTIC_RUN_ID" not in os.environ:
-            return
         time.sleep(FIRST_TELLS)
     print(f"fovea, process {rank}: {error}", file=sys.stderr)
 
