@@ -10,7 +10,7 @@ help:
 	@echo "make test    install, then run the tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make check   lint, then test: what CI runs"
-	@echo "make peers   install torchvision, timm, fvcore and torchinfo too, and compare our networks, counts and distortions with theirs"
+	@echo "make peers   install torchvision, timm, captum and others too, and compare our networks, counts and pictures with theirs"
 	@echo "make clean   remove .venv and caches"
 
 # constraints.txt holds the versions that were tested together; the ranges in pyproject.toml stay open.
@@ -37,7 +37,7 @@ check: lint test
 
 peers: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
-	$(BIN)/python -m pytest -q -m "slow or not slow" tests/transfer tests/cost/test_against_peers.py tests/data/augmentation
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/transfer tests/cost/test_against_peers.py tests/data/augmentation tests/explain
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -53,6 +53,16 @@ ALLOWED: dict[str, set[str]] = {
         "training",  # fine-tuning beside features that stay fixed
     },
     "experiments": {"bundle", "data", "errors", "evaluation", "files", "training"},
+    "explain": {
+        "cost",  # receptive fields, by which patches are cut
+        "data",
+        "errors",
+        "evaluation",  # intervals
+        "files",
+        "pictures",
+        "randomness",
+        "runtime",
+    },
 }
 SEE_ALL = ("commands", "__init__", "__main__")
 

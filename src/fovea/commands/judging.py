@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fovea
@@ -13,7 +12,7 @@ from fovea.architectures import catalogue
 from fovea.architectures.catalogue import PublishedError
 from fovea.bundle import Bundle
 from fovea.commands.evaluate import Evaluate
-from fovea.commands.loading import load_model
+from fovea.commands.loading import load_model, trained_on
 from fovea.commands.progress import counting
 from fovea.data.copies import copies
 from fovea.data.sets import Data, Split
@@ -23,7 +22,6 @@ from fovea.evaluation.judge import evaluate
 from fovea.evaluation.protocols import Seen, SeenWhole, seen
 from fovea.evaluation.scores import Scores
 from fovea.evaluation.slices import SliceScores, sliced, slices_by_column, slices_by_pattern
-from fovea.files import RUN_FILE, read_json
 from fovea.runtime.find import Found
 from fovea.runtime.model import Model, Predicts
 
@@ -152,7 +150,7 @@ class Judge:
             Unlabelled: it has no labels.
             UsageError, DataError: there is none, or it cannot be used.
         """
-        source = {"source": self.asked.data} if self.asked.data is not None else _trained_on(found.bundle)
+        source = {"source": self.asked.data} if self.asked.data is not None else trained_on(found.bundle)
         key = json.dumps(source, sort_keys=True)
         if key not in self._opened:
             self._opened[key] = _open(self.asked, source)
@@ -253,16 +251,6 @@ def _curves(asked: Evaluate, model: Predicts, split: Split, sweeps: dict[str, tu
     from fovea.evaluation.robustness import curve
 
     return tuple(curve(model, split, change, values, seed=asked.seed) for change, values in sweeps.items())
-
-
-def _trained_on(bundle: Path) -> dict[str, Any]:
-    """The arguments that open the data of a bundle's run."""
-    told = bundle.parent / RUN_FILE
-    data = read_json(told).get("data") if told.is_file() else None
-    source = data.get("source") if isinstance(data, dict) else None
-    if not isinstance(source, dict):
-        raise UsageError(f"{bundle}: does not say where its data lies; name it with --data")
-    return source
 
 
 def _open(asked: Evaluate, source: dict[str, Any]) -> Data:

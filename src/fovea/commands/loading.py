@@ -1,11 +1,13 @@
-"""A model for a command: from a bundle, and from the user's own code only where the user names it."""
+"""A model for a command, from a bundle or from code that the user names, and the data it was trained on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fovea.architectures.catalogue import build
-from fovea.files import BUNDLE_FILE, read_json
+from fovea.errors import UsageError
+from fovea.files import BUNDLE_FILE, RUN_FILE, read_json
 
 if TYPE_CHECKING:
     from fovea.runtime.find import Found
@@ -34,3 +36,17 @@ def load_model(found: Found, *, device: str, network: str | None, batch_size: in
     sizes = {key: (told.get("architecture") or {}).get(key) for key in ("in_channels", "image_size")}
     built = build(network, num_classes=len(told.get("classes", ())), **sizes, seed=0)
     return fovea.load(place, network=built, device=device, batch_size=batch_size)
+
+
+def trained_on(bundle: Path) -> dict[str, Any]:
+    """The arguments that open the data of a bundle's run.
+
+    Raises:
+        UsageError: it has no run beside it, or one that does not say.
+    """
+    told = bundle.parent / RUN_FILE
+    data = read_json(told).get("data") if told.is_file() else None
+    source = data.get("source") if isinstance(data, dict) else None
+    if not isinstance(source, dict):
+        raise UsageError(f"{bundle}: does not say where its data lies; name it with --data")
+    return source

@@ -36,6 +36,7 @@ VERBS = {
         "import": "weights of torchvision, timm, Keras or a file become a model of ours, every tensor accounted for",
         "transfer": "from published weights to your own classes: probe, SVM, fine-tuning and scratch, compared",
     },
+    "look": {"explain": "which pixels made a model say this of an image; what its layers have learned"},
 }
 EXAMPLES = """examples:
   fovea train                             LeNet-5 on the digits that come with scikit-learn, in a minute
@@ -43,7 +44,8 @@ EXAMPLES = """examples:
   fovea train ./photos                    your own images: photos/<class>/* or photos/{train,val,test}/<class>/*
   fovea train lenet5 mnist                a network by name, a data set by name
   fovea evaluate runs/latest              the run just made, on its test images
-  fovea predict runs/latest photo.jpg     one image, or a folder"""
+  fovea predict runs/latest photo.jpg     one image, or a folder
+  fovea explain runs/latest photo.jpg     where the network looked"""
 # GNU OpenMP's threads spin for milliseconds before they sleep, and starve each other where other programs run too: ten
 # times slower on busy cores, nothing gained on idle ones (docs/log.md). It reads this when torch is loaded.
 SPIN = ("GOMP_SPINCOUNT", "20000")

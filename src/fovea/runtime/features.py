@@ -51,7 +51,7 @@ def features(
         UsageError: the network has no such stage.
         DataError: images that cannot be read.
     """
-    raw = _images(images)
+    raw = images_of(images)
     if isinstance(model, nn.Module):
         training = model.training
         judged = as_model(model, raw, tuple(map(str, range(getattr(model, "num_classes", 1)))))
@@ -85,11 +85,11 @@ def pooled_maps(maps: Tensor) -> Tensor:
 def _reader(network: nn.Module, names: tuple[str, ...], *, pooled: bool) -> Callable[[Tensor], list[Tensor]]:
     """From a batch of images to what the named stages give."""
     take: Callable[[Tensor], Tensor] = pooled_maps if pooled else torch.clone
-    own = dict(getattr(network, "features", nn.Module()).named_children()) if hasattr(network, "stage_outputs") else {}
+    own = stages_of(network)
     staged: Any = network
     if own and all(name in own for name in names):  # what lies above the last of them need not run
         return lambda images: _ordered(staged.stage_outputs(images, names), names, take)
-    modules = {name: _module(network, name, own) for name in names}
+    modules = {name: module_of(network, name) for name in names}
 
     def read(images: Tensor) -> list[Tensor]:
         found: dict[str, Tensor] = {}
@@ -109,8 +109,18 @@ def _ordered(found: dict[str, Tensor], names: tuple[str, ...], take: Callable[[T
     return [take(found[name]) for name in names]
 
 
-def _module(network: nn.Module, name: str, own: dict[str, nn.Module]) -> tuple[nn.Module, bool]:
-    """The module of that name, and whether what enters it is wanted, not what leaves it."""
+def stages_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The stages of the network's features by name, in order; none where it has no named stages."""
+    return dict(getattr(network, "features", nn.Module()).named_children()) if hasattr(network, "stage_outputs") else {}
+
+
+def module_of(network: nn.Module, name: str) -> tuple[nn.Module, bool]:
+    """The module of that name, and whether what enters it is wanted, not what leaves it.
+
+    Raises:
+        UsageError: there is none; the message has close matches.
+    """
+    own = stages_of(network)
     if name == HEAD:
         return output_layer(network), True
     if name in own:
@@ -153,7 +163,8 @@ def _watch(
     return handle.remove
 
 
-def _images(images: Any) -> Images:
+def images_of(images: Any) -> Images:
+    """Raw images from all that a user may give: a split, arrays, a tensor, files, folders."""
     if isinstance(images, Split):
         return images.images
     if isinstance(images, np.ndarray | Tensor):

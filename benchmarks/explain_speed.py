@@ -1,0 +1,115 @@
+"""What looking into a network costs, against what it cannot do without; peers in the same interleaved runs.
+
+    OMP_NUM_THREADS=1 python benchmarks/explain_speed.py --rounds 7
+
+ResNet-50 at 224 pixels on one thread. Grad-CAM and saliency against a forward and backward pass (weights' gradients
+included, as training has them), and against captum and grad-cam where they are installed; occlusion on a 14×14 grid
+against 196 forward passes in the same batches; t-SNE of 2,000 images' features of 1,280 numbers, in seconds. Each
+round runs everything once, in another order; figures are medians of ratios within rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from fovea.architectures.catalogue import build
+from fovea.explain.aims import logits_of
+from fovea.explain.methods import METHODS
+from fovea.explain.options import ExplainOptions
+from fovea.explain.question import Question
+from fovea.explain.untouched import untouched
+
+BATCH = 8
+
+
+def peers(network: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """The same by captum and grad-cam, as far as they are installed."""
+    found: dict[str, Callable[[], object]] = {}
+    try:
+        from captum.attr import Saliency
+    except ImportError:
+        pass
+    else:
+        found["saliency, captum"] = lambda: Saliency(network).attribute(
+            images.clone().requires_grad_(), target=targets
+        )
+    try:
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError:
+        return found
+
+    def theirs() -> object:
+        with GradCAM(model=network, target_layers=[network.features.conv5_x]) as cam:
+            return cam(images, [ClassifierOutputTarget(int(each)) for each in targets])
+
+    return found | {"Grad-CAM, grad-cam": theirs}
+
+
+def jobs(network: torch.nn.Module, images: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """What is timed, by name."""
+    targets = torch.zeros(len(images), dtype=torch.int64)
+
+    def ask(name: str, some: torch.Tensor) -> object:
+        with untouched(network):
+            options = ExplainOptions(batch_size=BATCH)
+            return METHODS[name].ask(Question(network=network, images=some, aim=targets[: len(some)], options=options))
+
+    def passes() -> None:
+        leaf = images.clone().requires_grad_()
+        logits_of(network, leaf)[:, 0].sum().backward()
+        network.zero_grad(set_to_none=True)
+
+    def forward() -> None:
+        with torch.no_grad():
+            for _ in range(196 // BATCH):
+                network(images)
+
+    return {
+        "forward and backward": passes,
+        "Grad-CAM": lambda: ask("grad_cam", images),
+        "saliency": lambda: ask("saliency", images),
+        **peers(network, images, targets),
+        "196 forward passes": forward,
+        "occlusion 14×14": lambda: ask("occlusion", images[:1]),
+    }
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = build("resnet50").eval().to(memory_format=torch.channels_last)
+    images = torch.randn(BATCH, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    todo = jobs(network, images)
+    seconds: dict[str, list[float]] = {name: [] for name in todo}
+    for turn in range(-1, asked.rounds):  # the first warms up
+        for name in random.Random(turn).sample(list(todo), len(todo)):
+            started = time.perf_counter()
+            todo[name]()
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    for name, taken in seconds.items():
+        base = "196 forward passes" if name in ("196 forward passes", "occlusion 14×14") else "forward and backward"
+        ratio = statistics.median(own / whole for own, whole in zip(taken, seconds[base], strict=True))
+        print(f"{name:<22} {statistics.median(taken):8.2f} s   {ratio:5.2f} of {base}")
+    from fovea.explain.spaces import embedded
+
+    rows = np.random.default_rng(0).normal(size=(2000, 1280)).astype(np.float32)
+    started = time.perf_counter()
+    embedded(rows, method="tsne")
+    print(f"t-SNE of 2,000 × 1,280 {time.perf_counter() - started:8.1f} s")
+
+
+if __name__ == "__main__":
+    main()

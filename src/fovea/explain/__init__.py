@@ -1,0 +1,1 @@
+"""What a convolutional network has learned: arrays first, pictures second."""

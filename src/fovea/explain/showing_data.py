@@ -1,0 +1,82 @@
+"""What a data set shows of a network: units, maps of feature space, likeness of layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fovea.data.sets import Split
+from fovea.explain.showing import Showing
+from fovea.explain.similarity import Similarity
+from fovea.explain.spaces import FeatureSpace
+from fovea.explain.units import Units
+from fovea.pictures.feature_space import feature_space
+from fovea.pictures.page import Picture
+from fovea.pictures.similarity import similarity
+from fovea.pictures.unit_patches import Patches, unit_patches
+from fovea.runtime.model import Model
+
+
+def show_units(found: Units) -> Showing:
+    """Blocks of patches, one for each unit, and where each lies."""
+    sees = "the whole image" if found.field is None else f"{found.field[0]}×{found.field[1]} pixels"
+    title = f"What excites {found.place} most, of {found.looked_at:,} images; a unit sees {sees}"
+    blocks = [
+        Patches(
+            f"unit {unit.channel}",
+            [each.crop for each in unit.images],
+            f"{unit.images[0].activation:.3g} to {unit.images[-1].activation:.3g}",
+        )
+        for unit in found.units
+    ]
+    facts = [
+        {
+            "unit": unit.channel,
+            "images": [
+                {"path": each.name, "label": each.label, "activation": each.activation, "box": each.box}
+                for each in unit.images
+            ],
+        }
+        for unit in found.units
+    ]
+    arrays = {
+        f"unit_{unit.channel}_{number}": each.crop
+        for unit in found.units
+        for number, each in enumerate(unit.images, start=1)
+    }
+    return Showing(
+        [Picture(unit_patches(blocks, title=title), title)],
+        arrays,
+        [str(found)],
+        {"layer": found.place, "field": found.field, "units": facts},
+    )
+
+
+def show_space(found: FeatureSpace, model: Model, split: Split) -> Showing:
+    """The plane with dots and thumbnails."""
+    spec = model.bundle.preprocessing
+    thumbnails = [_eight_bit(spec.fit(split.images[row]), spec.scale) for row in range(len(split))]
+    axes = [f"component {axis} ({share:.1%} of variance)" for axis, share in enumerate(found.variance, start=1)]
+    drawn = feature_space(
+        found.places, found.labels, found.classes, thumbnails, title=str(found), axes_words=axes or ("", "")
+    )
+    facts = {
+        "stage": found.stage,
+        "images": len(found.labels),
+        "variance": found.variance,
+        "trustworthiness": None if np.isnan(found.trustworthiness) else found.trustworthiness,
+        "neighbour_accuracy": found.neighbour_accuracy,
+    }
+    return Showing([Picture(drawn, str(found))], {"places": found.places, "labels": found.labels}, [str(found)], facts)
+
+
+def show_similarity(found: Similarity, name: str, other: str) -> Showing:
+    """The matrix."""
+    title = f"How alike layers see {found.images:,} images: linear CKA"
+    drawn = similarity(found.matrix, found.rows, found.columns, title=title, words=(name, other))
+    facts = {"rows": found.rows, "columns": found.columns, "matrix": found.matrix.tolist(), "images": found.images}
+    return Showing([Picture(drawn, title)], {"matrix": found.matrix}, [str(found)], facts)
+
+
+def _eight_bit(pixels: np.ndarray, scale: float) -> np.ndarray:
+    """Fitted pixels (c, h, w) as a picture (h, w, c)."""
+    return np.clip(np.round(pixels.transpose(1, 2, 0) * (255 / scale)), 0, 255).astype(np.uint8)

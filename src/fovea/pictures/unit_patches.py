@@ -1,0 +1,96 @@
+"""What excites units most: a block of patches for each, as Zeiler and Fergus show them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fovea.errors import DataError
+from fovea.pictures.contact_sheet import check_images
+from fovea.pictures.figure import GREY, fit, house_style, png, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIDE, GAP = 72, 3  # dots of a patch, and between two
+BLOCK = 2.1  # inches of a block
+
+
+class Patches(NamedTuple):
+    """The patches of one unit.
+
+    Args:
+        words: Stand above the block.
+        images: 8-bit (h, w, 3), (h, w, 1) or (h, w), most exciting first.
+        below: Stand below it.
+    """
+
+    words: str
+    images: Sequence[NDArray[np.uint8]]
+    below: str = ""
+
+
+def unit_patches(units: Sequence[Patches], *, title: str) -> bytes:
+    """A PNG with a square block of patches for each unit.
+
+    Args:
+        units: The blocks, in rows of at most four.
+        title: Stands above the sheet.
+
+    Raises:
+        DataError: no unit, or one without a patch.
+    """
+    return png(draw(units, title=title))
+
+
+def draw(units: Sequence[Patches], *, title: str) -> Figure:
+    """The figure of `unit_patches`."""
+    if not units or not all(len(unit.images) for unit in units):
+        raise DataError("there is no patch to draw; give each unit at least one")
+    across = min(4, len(units)) if len(units) != 9 else 3
+    down = -(-len(units) // across)
+    with house_style():
+        figure = sheet(max(4.8, BLOCK * across), (BLOCK + 0.35) * down + 0.6, title)
+        grid = figure.subplots(down, across, squeeze=False)
+        for axes in grid.flat:
+            axes.axis("off")
+            axes.set_anchor("N")
+        for axes, unit in zip(grid.flat, units, strict=False):
+            axes.imshow(block(unit.images))
+            axes.set_title(fit(unit.words, BLOCK - 0.1, 9), fontsize=9, loc="left", pad=3)
+            axes.text(
+                0, -0.02, fit(unit.below, BLOCK - 0.1, 8), transform=axes.transAxes, fontsize=8, color=GREY, va="top"
+            )
+    return figure
+
+
+def block(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The patches in a square, row by row, each enlarged or shrunk to one size; white where there is none."""
+    check_images(images)
+    across = math.ceil(math.sqrt(len(images)))
+    down = -(-len(images) // across)
+    sheet = np.full((down * (SIDE + GAP) - GAP, across * (SIDE + GAP) - GAP, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        row, column = divmod(number, across)
+        top, left = row * (SIDE + GAP), column * (SIDE + GAP)
+        sheet[top : top + SIDE, left : left + SIDE] = _squared(np.atleast_3d(image))
+    return sheet
+
+
+def _squared(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(SIDE, SIDE, 3), its proportions kept on grey; by nearest neighbours where it is enlarged, else by means."""
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    times = SIDE / max(height, width)
+    size = max(1, round(width * times)), max(1, round(height * times))
+    how = Image.Resampling.NEAREST if times > 1 else Image.Resampling.BOX
+    small = Image.fromarray(image.repeat(3, axis=2) if image.shape[2] == 1 else image).resize(size, how)
+    whole = np.full((SIDE, SIDE, 3), 230, np.uint8)
+    top, left = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
+    whole[top : top + size[1], left : left + size[0]] = np.asarray(small)
+    return whole
