@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fovea.errors import FoveaError
     from fovea.evaluation.judge import evaluate
     from fovea.evaluation.scores import Scores
+    from fovea.explain.attributing import Attribution, attribute
     from fovea.runtime.features import features
     from fovea.runtime.model import Model, load
     from fovea.runtime.predict import Prediction, predict
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fovea.transfer.transformer import FeatureTransformer
 
 _HOMES = {
+    "Attribution": "fovea.explain.attributing",
     "Bundle": "fovea.bundle",
     "Data": "fovea.data.sets",
     "FeatureTransformer": "fovea.transfer.transformer",
@@ -42,6 +44,7 @@ _HOMES = {
     "Run": "fovea.training.train",
     "Scores": "fovea.evaluation.scores",
     "TrainingOptions": "fovea.training.options",
+    "attribute": "fovea.explain.attributing",
     "check": "fovea.data.checking",
     "compare_ways": "fovea.transfer.comparing",
     "create": "fovea.transfer.creating",
@@ -56,6 +59,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Attribution",
     "Bundle",
     "Data",
     "FeatureTransformer",
@@ -67,6 +71,7 @@ __all__ = [
     "Run",
     "Scores",
     "TrainingOptions",
+    "attribute",
     "check",
     "compare_ways",
     "create",

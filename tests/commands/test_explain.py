@@ -49,13 +49,55 @@ def test_every_attribution_side_by_side_from_the_run_s_own_data(fovea, digits_ru
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         code, out, _ = fovea(
-            "explain", digits_run, "--compare", *works, "--limit", 2, "--grid", 4, "--json", "--randomise"
+            "explain",
+            digits_run,
+            "--compare",
+            *works,
+            "--limit",
+            6,
+            "--grid",
+            4,
+            "--json",
+            "--randomise",
+            "--mosaics",
+            3,
         )
     assert code == 0
     told = json.loads(out)
-    assert [each["path"].split("/")[0] for each in told["images"]] == ["digits", "digits"]
+    assert [each["path"].split("/")[0] for each in told["images"]] == ["digits"] * 6
     assert list(told["images"][0]["methods"]) == works
     assert told["images"][0]["methods"]["integrated_gradients"]["gap"] <= 0.01
+    assert set(told["randomised"]["Grad-CAM"]) == {"head", "conv1", "conv2"}
+    assert len(told["pointing"]) == len(works)
+    assert all(each["mosaics"] == 3 for each in told["pointing"].values())
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "line", "arrays"),
+    [
+        ("weights", (), "features.conv1.0: 6 filters of 5×5, 1 channel", {"weights": (6, 1, 5, 5)}),
+        ("weights", ("--layer", "conv2", "--units", 3, "--steps", 2), "units of conv2", {"history": (2, 1)}),
+        ("activations", ("--layer", "conv1", "--limit", 2), "conv1: 6 maps of 12×12", {"maps": (2, 6, 12, 12)}),
+        ("units", ("--layer", "conv1", "--units", 4), "conv1, of 12 images; a unit sees 5×5 pixels", {}),
+        ("maximise", ("--steps", 2), "images that excite classes most", {"pictures": (10, 16, 16, 1)}),
+        ("maximise", ("--steps", 2, "--target", "3"), "images that excite classes most", {"history": (2, 1)}),
+        ("maximise", ("--steps", 2, "--target", "conv2:3"), "unit conv2:3", {"history": (2, 1)}),
+        ("deepdream", ("--steps", 1, "--layer", "conv2", "--limit", 2), "conv2: mean square", {}),
+        ("inversion", ("--steps", 2, "--limit", 2), "pool2: the representation is off", {"errors": (4, 2)}),
+        ("pca", (), "of head, 12 images", {"places": (12, 2)}),
+        ("t-sne", (), "t-SNE of head, 12 images", {"places": (12, 2)}),
+        ("similarity", ("--with", "RUN"), "linear CKA of 12 images", {"matrix": (4, 4)}),
+    ],
+)
+def test_what_was_learned_becomes_a_page_with_its_arrays(fovea, digits_run, tmp_path, method, more, line, arrays):
+    more = [digits_run if each == "RUN" else each for each in more]
+    limit = () if "--limit" in more or method in ("weights", "maximise") else ("--limit", 12)
+    code, out, _ = fovea("explain", digits_run, "--method", method, *limit, *more)
+    assert code == 0
+    assert line in out
+    assert "data:image/png" in (tmp_path / "explained/explain.html").read_text()
+    kept = np.load(io.BytesIO((tmp_path / "explained/arrays.npz").read_bytes()))
+    assert {name: kept[name].shape for name in arrays} == arrays
 
 
 def test_a_unit_is_explained_without_curves_of_a_class(fovea, digits_run, digit):
@@ -86,7 +128,7 @@ def test_a_unit_is_explained_without_curves_of_a_class(fovea, digits_run, digit)
         (
             ("RUN", "IMAGE", "--method", "saliency", "--target", "conv1:0", "--randomise"),
             2,
-            "--randomise tests explanations of classes",
+            "--randomise and --mosaics test explanations of classes",
         ),
         (("RUN", "--limit", "0"), 2, "limit (=0) must be 1 or more"),
         (("nosuch", "IMAGE"), 2, "'nosuch' is neither a run folder"),

@@ -87,6 +87,14 @@ def test_the_same_seed_gives_the_same_bits_and_batches_change_nothing(small, pix
     np.testing.assert_allclose(cut.after, first.after, rtol=1e-3)
 
 
+def test_a_caller_without_gradients_gets_the_same(small, pixels):
+    model = model_of(small)
+    wanted = dream(model, pixels, stage="second", options=FEW)
+    with torch.inference_mode():
+        found = dream(model, pixels.clone().float(), stage="second", options=FEW)
+    assert found.pictures.tobytes() == wanted.pictures.tobytes()
+
+
 def test_a_blurred_gradient_adds_broader_shapes(small):
     grey = torch.full((1, 3, 12, 12), 128, dtype=torch.uint8)
     rough = []

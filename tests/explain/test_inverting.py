@@ -87,6 +87,15 @@ def test_the_same_seed_gives_the_same_bits_and_batches_change_nothing(small, ima
     np.testing.assert_allclose(inverted(batch_size=2).errors, first.errors, rtol=1e-3)
 
 
+def test_a_caller_without_gradients_gets_the_same(small, images):
+    model, options = model_of(small), InvertingOptions(steps=4)
+    pixels = images.sigmoid() * 255
+    wanted = invert(model, pixels, stages=["second"], options=options)
+    with torch.inference_mode():
+        found = invert(model, pixels.clone(), stages=["second"], options=options)
+    assert found.pictures.tobytes() == wanted.pictures.tobytes()
+
+
 def test_penalties_do_what_they_say(pixels):
     model = model_of(Losing(), size=16, classes=3)
 

@@ -65,6 +65,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_others(small):
     assert first.pictures.tobytes() != other.pictures.tobytes()
 
 
+def test_a_caller_without_gradients_gets_the_same(small):
+    model = model_of(small)
+    wanted = maximise(model, targets=[1], options=FEW)
+    with torch.inference_mode():
+        found = maximise(model, targets=[1], options=FEW)
+    assert found.pictures.tobytes() == wanted.pictures.tobytes()
+
+
 def test_what_is_sought_beside_it_and_the_batch_change_nothing(small):
     model = model_of(small)
     several = maximise(model, targets=[0, 1, 2], options=FEW)

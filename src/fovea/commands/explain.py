@@ -19,7 +19,7 @@ from fovea.files import make_folder
 from fovea.runtime.find import find_model
 
 OF_IMAGES = {*ATTRIBUTIONS, "activations", "deepdream", "inversion"}
-CLIMBS = {"maximise", "deepdream", "inversion"}
+CLIMBS = {"maximise", "weights", "deepdream", "inversion"}
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,15 @@ class Explain:
     limit: int | None = None
     """So many images of the data; 10 to explain, 2,000 for maps of feature space, all for units where none is named."""
     steps: int | None = None
-    """Updates of maximise, deepdream (at each size) and inversion; 256, 20 and 256 where none is named."""
+    """Updates of maximise (and weights of a layer), deepdream (at each size) and inversion; 256, 20 and 256 where none is named."""
     other: Annotated[str | None, tyro.conf.arg(name="with")] = None
     """A second model, for similarity."""
     curves: bool = True
     """Judge each method: the class's probability as the image is taken away, and brought back."""
     randomise: bool = False
     """Test each method: does its picture change as the weights are destroyed?"""
+    mosaics: int = 0
+    """Test each method on so many mosaics of four of the images: does it point at the right one?"""
     out: Path = Path("explained")
     """The folder for explain.html, arrays.npz and the pictures."""
     device: Literal["cpu", "cuda", "mps"] = "cpu"
@@ -132,9 +134,11 @@ def _methods(asked: Explain) -> list[str]:
         (asked.other, "--with", {"similarity"}),
         (asked.units, "--units", {"units", "maximise", "weights"}),
         (asked.randomise, "--randomise", set(ATTRIBUTIONS)),
+        (asked.mosaics, "--mosaics", set(ATTRIBUTIONS)),
         (asked.steps, "--steps", CLIMBS),
     ):
         if given and method not in fit:
             raise UsageError(f"{option} is for {', '.join(sorted(fit))}; {method} would ignore it")
+    require("mosaics", asked.mosaics, asked.mosaics >= 0, "0 or more")
     require("limit", asked.limit, asked.limit is None or asked.limit >= 1, "1 or more")
     return methods

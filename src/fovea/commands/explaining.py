@@ -25,6 +25,7 @@ from fovea.explain.maximising import MaximisingOptions, maximise
 from fovea.explain.methods import explainer
 from fovea.explain.options import ATTRIBUTIONS, LOOKS
 from fovea.explain.places import place_of
+from fovea.explain.pointing import Pointing, composed, pointing
 from fovea.explain.randomising import Randomisation, randomised
 from fovea.explain.showing import Showing
 from fovea.explain.showing_attributions import show_attributions
@@ -78,11 +79,13 @@ def _attributions(asked: Explain, methods: Sequence[str], model: Model, found: F
         for method in methods:
             answers.append(answered(subject, question, method))
             progress(len(answers), len(methods))
-    judged = _judged(asked, subject, question.aim, answers) if isinstance(question.aim, Tensor) else {}
-    tests = _tests(asked, subject, question.aim, methods) if isinstance(question.aim, Tensor) else []
-    if asked.randomise and not tests:
-        raise UsageError("--randomise tests explanations of classes; leave it out for a unit")
-    return show_attributions(answers, judged, tests)
+    if not isinstance(question.aim, Tensor):
+        if asked.randomise or asked.mosaics:
+            raise UsageError("--randomise and --mosaics test explanations of classes; leave them out for a unit")
+        return show_attributions(answers, {}, [], [])
+    judged = _judged(asked, subject, question.aim, answers)
+    tests = _tests(asked, subject, question.aim, methods) if asked.randomise else []
+    return show_attributions(answers, judged, tests, _pointings(asked, subject, methods) if asked.mosaics else [])
 
 
 def _judged(asked: Explain, subject: Subject, targets: Tensor, answers: Sequence[Attribution]) -> dict[str, Curves]:
@@ -99,8 +102,6 @@ def _judged(asked: Explain, subject: Subject, targets: Tensor, answers: Sequence
 
 
 def _tests(asked: Explain, subject: Subject, targets: Tensor, methods: Sequence[str]) -> list[Randomisation]:
-    if not asked.randomise:
-        return []
     found: list[Randomisation] = []
     with counting("destroying weights") as progress:
         for method in methods:
@@ -109,6 +110,20 @@ def _tests(asked: Explain, subject: Subject, targets: Tensor, methods: Sequence[
             found.append(
                 randomised(subject.network, subject.images, targets, explain, name=words, seed=asked.explain.seed)
             )
+            progress(len(found), len(methods))
+    return found
+
+
+def _pointings(asked: Explain, subject: Subject, methods: Sequence[str]) -> list[Pointing]:
+    """Mosaics of the images explained, of the classes that the network itself gives them."""
+    made = composed(subject.pixels, subject.logits.argmax(1), count=asked.mosaics, seed=asked.explain.seed)
+    shown = subject.model.bundle.preprocessing.normalise(made.images.to(subject.images.device))
+    found: list[Pointing] = []
+    with counting("pointing") as progress:
+        for method in methods:
+            explain = explainer(method, asked.explain, asked.layer)
+            words = ATTRIBUTIONS[method]
+            found.append(pointing(subject.network, shown, made.targets, explain, places=made.places, name=words))
             progress(len(found), len(methods))
     return found
 

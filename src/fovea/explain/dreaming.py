@@ -116,8 +116,8 @@ def dream(
     """
     options = options or DreamingOptions()
     check_images(images)
-    whole = (images.to(model.device).float() / model.bundle.preprocessing.scale).clamp(0, 1)
     with untouched(model.network):
+        whole = (images.to(model.device).float() / model.bundle.preprocessing.scale).clamp(0, 1)
         read = reach(model.network, place_of(model.network, black(model), stage))
         sizes = _sizes(model, read, whole, options)
         if not sizes:

@@ -56,9 +56,13 @@ def integrated_gradients(question: Question) -> Answer:
     Source: Sundararajan, Taly and Yan 2017, arXiv:1703.01365.
     """
     baselines = baseline_of(question.images, question.options.baseline, question.black)
-    ways = [_Way(question, place, baseline) for place, baseline in enumerate(baselines)]
-    detail = torch.stack([way.integrated() for way in ways])
-    return _sums(detail)._replace(gap=torch.cat([way.gap() for way in ways]).to(detail))
+    details, gaps = [], []
+    for place, baseline in enumerate(baselines):  # one way at a time: it keeps the gradient of each of its points
+        way = _Way(question, place, baseline)
+        details.append(way.integrated())
+        gaps.append(way.gap())
+    detail = torch.stack(details)
+    return _sums(detail)._replace(gap=torch.cat(gaps).to(detail))
 
 
 class _Way:

@@ -99,7 +99,8 @@ def invert(
     """For each stage and image another image that the stage takes for it: what differs, the stage no longer knows.
 
     What is made least is the squared distance of the representations as a share of the original's squared length, and
-    penalties on values near black and white and on differences between neighbours. Each image starts from the same
+    penalties on values near black and white and on differences between neighbours. The sigmoid of the canvas keeps
+    values in range by itself, so the first penalty weighs nothing unless asked for. Each image starts from the same
     noise. The network runs up to the stage alone and is afterwards as it was, after an error too.
 
     Args:
@@ -121,9 +122,9 @@ def invert(
     check_images(images)
     if not stages:
         raise UsageError("there is no stage to invert; name one")
-    whole = (images.to(model.device).float() / model.bundle.preprocessing.scale).clamp(0, 1)
-    parts = list(batches(whole, options.batch_size))
     with untouched(model.network):
+        whole = (images.to(model.device).float() / model.bundle.preprocessing.scale).clamp(0, 1)
+        parts = list(batches(whole, options.batch_size))
         places = [place_of(model.network, black(model), stage) for stage in stages]
         inversions = _Inversions(model, options, len(places) * len(parts), progress)
         found = [[inversions.found(reach(model.network, place), part) for part in parts] for place in places]

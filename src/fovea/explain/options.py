@@ -48,7 +48,7 @@ def method_name(name: str) -> str:
     Raises:
         UsageError: there is no such method; the message has close matches.
     """
-    plain = name.strip().lower().replace("-", "_").replace("++", "_plus_plus")
+    plain = name.strip().lower().replace("-", "_").replace("++", "_plus_plus").replace("t_sne", "tsne")
     known = [*ATTRIBUTIONS, *LOOKS]
     if plain in NOT_HERE:
         raise UsageError(f"method (={name}) is not offered: {NOT_HERE[plain]}")

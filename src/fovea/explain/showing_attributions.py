@@ -11,6 +11,7 @@ import numpy as np
 from fovea.explain.attributing import Attribution
 from fovea.explain.faithfulness import Curves
 from fovea.explain.methods import METHODS
+from fovea.explain.pointing import Pointing
 from fovea.explain.randomising import Randomisation
 from fovea.explain.showing import Showing
 from fovea.pictures.faithful import faithfulness_curves, randomisation_lines
@@ -19,14 +20,18 @@ from fovea.pictures.page import Picture, Section, Table, Text
 
 
 def show_attributions(
-    found: Sequence[Attribution], curves: Mapping[str, Curves], tests: Sequence[Randomisation]
+    found: Sequence[Attribution],
+    curves: Mapping[str, Curves],
+    tests: Sequence[Randomisation],
+    pointings: Sequence[Pointing],
 ) -> Showing:
     """Several methods' attributions of the same images: a table of what they are worth, and a row for each image.
 
     Args:
         found: One for each method.
         curves: By method, where classes are explained.
-        tests: By method, where they were asked for.
+        tests: By method, where they were asked for: whether the weights matter.
+        pointings: By method, where they were asked for: how well it points.
     """
     sections: list[Section] = [_table(found, curves)]
     lines = [str(each) for each in found]
@@ -37,11 +42,16 @@ def show_attributions(
     if tests:
         sections += [_tests(tests), Text("\n".join(map(str, tests)))]
         lines += map(str, tests)
+    if pointings:
+        sections.append(Text("\n".join(map(str, pointings))))
+        lines += map(str, pointings)
     first = found[0]
     sections += [_row(found, place) for place in range(len(first.names))]
     arrays = {f"{each.method}_maps": each.maps for each in found}
     arrays |= {f"{each.method}_detail": each.detail for each in found if each.detail is not None}
-    facts = {"images": [_facts(found, curves, place) for place in range(len(first.names))]}
+    facts: dict[str, Any] = {"images": [_facts(found, curves, place) for place in range(len(first.names))]}
+    facts["randomised"] = {each.method: dict(zip(each.groups, each.similarities, strict=True)) for each in tests}
+    facts["pointing"] = {each.method: {"mosaics": each.mosaics, "hits": each.hits} for each in pointings}
     return Showing(sections, arrays | {"images": first.pictures}, lines, facts)
 
 

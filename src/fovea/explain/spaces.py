@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +73,7 @@ def feature_space(
         stage: A stage, a module's path, or "head": what the output layer receives.
         method: t-SNE, which keeps neighbours, or principal components, which keep the large distances.
         perplexity: Of t-SNE: about how many neighbours count; a third of the images at most.
-        seed: Of t-SNE.
+        seed: Of t-SNE, and of the search for the components of many images.
 
     Raises:
         UsageError: no such stage or method.
@@ -84,7 +85,7 @@ def feature_space(
     if len(split) < 3:
         raise DataError(f"{split.name} holds {len(split)} images; a map of feature space needs at least three")
     labels = torch.from_numpy(np.asarray(split.labels, np.int64))
-    fitted = Fitted(split.images, labels, model.bundle.preprocessing, None)
+    fitted = Fitted(split.images, labels, model.bundle.preprocessing, None, workers=os.cpu_count() or 1)
     rows = stage_features(model, fitted, [stage])[stage].flatten(1).numpy()
     if not np.isfinite(rows).all():
         raise NumbersError(f"{stage} gives NaN or infinity for some image; look at the network's weights")
@@ -115,13 +116,14 @@ def embedded(
     if method not in ("tsne", "pca"):
         raise UsageError(f"method (={method}) must be tsne or pca")
     require("perplexity", perplexity, perplexity >= 1, "1 or more")
+    if (rows == rows[0]).all():  # no axis has a share of no variance
+        return np.zeros((len(rows), 2), np.float32), (0.0, 0.0) if method == "pca" else ()
     state = key(seed, "feature space") % 2**32
     narrow = PCA(min(2 if method == "pca" else WIDE, *rows.shape), svd_solver="full" if len(rows) < 500 else "auto")
     narrow.random_state = state
-    with np.errstate(invalid="ignore"):  # equal rows have no variance, of which no axis has a share
-        found = narrow.fit_transform(rows.astype(np.float64))
+    found = narrow.fit_transform(rows.astype(np.float64))
     if method == "pca":
-        return _two(found), tuple(float(share) for share in np.nan_to_num(narrow.explained_variance_ratio_))
+        return _two(found), tuple(float(share) for share in narrow.explained_variance_ratio_)
     if found.shape[1] < 2:
         return _two(found), ()
     near = max(1.0, min(perplexity, (len(rows) - 1) / 3))

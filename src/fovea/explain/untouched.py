@@ -38,7 +38,8 @@ def untouched(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
         for module in changed:
             module.inplace = False  # type: ignore[assignment]
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        kind = next((parameter.device.type for parameter, _ in wanted), "cpu")
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
             yield
     finally:
         for module in changed:
