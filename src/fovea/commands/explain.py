@@ -52,7 +52,7 @@ class Explain:
     limit: int | None = None
     """So many images of the data; 10 to explain, 2,000 for maps of feature space, all for units where none is named."""
     steps: int | None = None
-    """Updates of maximise (and weights of a layer), deepdream (at each size) and inversion; 256, 20 and 256 where none is named."""
+    """Updates of maximise, weights of a layer, inversion (256 where none is named) and deepdream (20 at each size)."""
     other: Annotated[str | None, tyro.conf.arg(name="with")] = None
     """A second model, for similarity."""
     curves: bool = True
