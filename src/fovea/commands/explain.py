@@ -19,6 +19,7 @@ from fovea.files import make_folder
 from fovea.runtime.find import find_model
 
 OF_IMAGES = {*ATTRIBUTIONS, "activations", "deepdream", "inversion"}
+LAYERED = {"grad_cam", "grad_cam_plus_plus", "layer_cam", "cam"}
 CLIMBS = {"maximise", "weights", "deepdream", "inversion"}
 
 
@@ -130,15 +131,28 @@ def _methods(asked: Explain) -> list[str]:
         raise UsageError(f"{method} looks at no single image; leave {asked.images[0]} out, or name --data")
     if asked.images and asked.data is not None:
         raise UsageError("name images or --data, not both")
-    for given, option, fit in (
-        (asked.other, "--with", {"similarity"}),
-        (asked.units, "--units", {"units", "maximise", "weights"}),
-        (asked.randomise, "--randomise", set(ATTRIBUTIONS)),
-        (asked.mosaics, "--mosaics", set(ATTRIBUTIONS)),
-        (asked.steps, "--steps", CLIMBS),
-    ):
-        if given and method not in fit:
+    for given, option, fit in _fits(asked):
+        if given and not fit.intersection(methods):
             raise UsageError(f"{option} is for {', '.join(sorted(fit))}; {method} would ignore it")
     require("mosaics", asked.mosaics, asked.mosaics >= 0, "0 or more")
     require("limit", asked.limit, asked.limit is None or asked.limit >= 1, "1 or more")
     return methods
+
+
+def _fits(asked: Explain) -> list[tuple[object, str, set[str]]]:
+    """What was given, by which option, and the methods that it is for."""
+    pixels, looks = set(ATTRIBUTIONS), set(LOOKS)
+    return [
+        (asked.other, "--with", {"similarity"}),
+        (asked.units, "--units", {"units", "maximise", "weights"}),
+        (asked.target, "--target", pixels | {"maximise"}),
+        (asked.layer, "--layer", LAYERED | looks - {"similarity"}),
+        (
+            asked.data or asked.split or asked.limit,
+            "--data (--split, --limit)",
+            pixels | looks - {"weights", "maximise"},
+        ),
+        (asked.randomise, "--randomise", pixels),
+        (asked.mosaics, "--mosaics", pixels),
+        (asked.steps, "--steps", CLIMBS),
+    ]

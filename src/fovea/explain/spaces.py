@@ -37,7 +37,8 @@ class FeatureSpace:
         variance: The share of the features' variance that each axis has; for principal components alone.
         trustworthiness: How far neighbours in the plane are neighbours in feature space, in [0, 1]; 1 is best, NaN of
             more than 5,000 images.
-        neighbour_accuracy: The share of images whose nearest in the plane is of their class: how far classes are apart.
+        neighbour_accuracy: How far classes are apart: of the images that are not their class's only one the share whose
+            nearest in the plane is of their class; NaN where there are none.
     """
 
     stage: str
@@ -54,10 +55,9 @@ class FeatureSpace:
         trust = "" if np.isnan(self.trustworthiness) else f"; trustworthiness {self.trustworthiness:.3f}"
         shares = "".join(f", {share:.1%}" for share in self.variance)
         of = f" (variance{shares[1:]})" if shares else ""
-        return (
-            f"{how}{of} of {self.stage}, {len(self.places):,} images{trust}; nearest neighbour in the plane of the "
-            f"same class {self.neighbour_accuracy:.2%}"
-        )
+        told = f"; nearest neighbour in the plane of the same class {self.neighbour_accuracy:.2%}"
+        near = "" if np.isnan(self.neighbour_accuracy) else told
+        return f"{how}{of} of {self.stage}, {len(self.places):,} images{trust}{near}"
 
 
 def feature_space(
@@ -112,6 +112,7 @@ def embedded(
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if method not in ("tsne", "pca"):
         raise UsageError(f"method (={method}) must be tsne or pca")
@@ -127,7 +128,8 @@ def embedded(
     if found.shape[1] < 2:
         return _two(found), ()
     near = max(1.0, min(perplexity, (len(rows) - 1) / 3))
-    return _two(TSNE(2, perplexity=near, init="pca", random_state=state).fit_transform(found)), ()
+    with threadpool_limits(1, user_api="openmp"):  # its steps are short: on a busy machine threads wait for each other
+        return _two(TSNE(2, perplexity=near, init="pca", random_state=state).fit_transform(found)), ()
 
 
 def _two(found: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -146,4 +148,5 @@ def _neighbours(places: NDArray[np.float32], labels: NDArray[np.int64]) -> float
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=1).fit(places).kneighbors(return_distance=False)[:, 0]  # of others
-    return float((labels[nearest] == labels).mean())
+    company = np.bincount(labels)[labels] > 1
+    return float((labels[nearest] == labels)[company].mean()) if company.any() else float("nan")

@@ -51,7 +51,8 @@ class Excited(NamedTuple):
 
     Args:
         channel: Which.
-        images: The most exciting first, of equal ones the earlier in the split.
+        images: The most exciting first; of equal ones (ReLU6 ends at 6) the one with the larger mean over its places,
+            then the earlier in the split.
     """
 
     channel: int
@@ -117,11 +118,11 @@ def units(
     with untouched(network):
         place = place_of(network, spec.normalise(fitted.gather(np.arange(1)).to(model.device)), layer)
         wanted = [unit_of(place, channel).channel for channel in channels or range(min(TOP, place.shape[0]))]
-        largest, where = _largest(model, fitted, place, wanted)
+        largest, means, where = _largest(model, fitted, place, wanted)
         field = _field(network, place, (spec.in_channels, spec.image_size))
     found = []
     for column, channel in enumerate(wanted):
-        order = np.argsort(-largest[:, column], kind="stable")[: min(top, len(split))]
+        order = np.lexsort((-means[:, column], -largest[:, column]))[: min(top, len(split))]
         boxes = [_box(field, place, int(where[row, column]), spec.image_size) for row in order]
         found.append(Excited(channel, _cut(split, fitted, order, boxes, largest[order, column])))
     sides = (int(field.axes[0].size), int(field.axes[1].size)) if field.axes else None
@@ -130,22 +131,23 @@ def units(
 
 def _largest(
     model: Model, fitted: Fitted, place: Place, channels: Sequence[int]
-) -> tuple[Float32[NDArray[np.float32], "n u"], Int[NDArray[np.int64], "n u"]]:
-    """Of each image and channel the largest activation, and the first of the map's places that has it."""
+) -> tuple[Float32[NDArray[np.float32], "n u"], Float32[NDArray[np.float32], "n u"], Int[NDArray[np.int64], "n u"]]:
+    """Of each image and channel the largest activation, the mean, and the first of the map's places with the largest."""
     read = reach(model.network, place)
 
     def call(images: Tensor) -> list[Tensor]:
-        numbers = read(images)[:, list(channels)]
-        return list(numbers.reshape(len(images), len(channels), -1).max(2))
+        numbers = read(images)[:, list(channels)].reshape(len(images), len(channels), -1)
+        largest = numbers.max(2)
+        return [largest.values, numbers.mean(2), largest.indices]
 
     parts = by_batch(call, model.network, fitted, model.device, model.batch_size).values()
-    largest, where = (torch.cat([part[side] for part in parts]).numpy() for side in (0, 1))
+    largest, means, where = (torch.cat([part[side] for part in parts]).numpy() for side in range(3))
     bad = ~np.isfinite(largest).all(1)
     if bad.any():
         raise NumbersError(
             f"{place.name} gives NaN or infinity for {fitted.told(np.flatnonzero(bad))}; look at the network's weights"
         )
-    return largest, where.astype(np.int64)
+    return largest, means, where.astype(np.int64)
 
 
 def _cut(

@@ -51,7 +51,7 @@ def draw(units: Sequence[Patches], *, title: str) -> Figure:
     """The figure of `unit_patches`."""
     if not units or not all(len(unit.images) for unit in units):
         raise DataError("there is no patch to draw; give each unit at least one")
-    across = min(4, len(units)) if len(units) != 9 else 3
+    across = len(units) if len(units) <= 3 else min(4, math.ceil(math.sqrt(len(units))))
     down = -(-len(units) // across)
     with house_style():
         figure = sheet(max(4.8, BLOCK * across), (BLOCK + 0.35) * down + 0.6, title)
@@ -69,24 +69,24 @@ def draw(units: Sequence[Patches], *, title: str) -> Figure:
 
 
 def block(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """The patches in a square, row by row, each enlarged or shrunk to one size; white where there is none."""
+    """The patches in a square, row by row, all enlarged or shrunk alike; white where there is none."""
     check_images(images)
     across = math.ceil(math.sqrt(len(images)))
     down = -(-len(images) // across)
+    longest = max(max(image.shape[:2]) for image in images)
     sheet = np.full((down * (SIDE + GAP) - GAP, across * (SIDE + GAP) - GAP, 3), 255, np.uint8)
     for number, image in enumerate(images):
         row, column = divmod(number, across)
         top, left = row * (SIDE + GAP), column * (SIDE + GAP)
-        sheet[top : top + SIDE, left : left + SIDE] = _squared(np.atleast_3d(image))
+        sheet[top : top + SIDE, left : left + SIDE] = _squared(np.atleast_3d(image), SIDE / longest)
     return sheet
 
 
-def _squared(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _squared(image: NDArray[np.uint8], times: float) -> NDArray[np.uint8]:
     """(SIDE, SIDE, 3), its proportions kept on grey; by nearest neighbours where it is enlarged, else by means."""
     from PIL import Image
 
     height, width = image.shape[:2]
-    times = SIDE / max(height, width)
     size = max(1, round(width * times)), max(1, round(height * times))
     how = Image.Resampling.NEAREST if times > 1 else Image.Resampling.BOX
     small = Image.fromarray(image.repeat(3, axis=2) if image.shape[2] == 1 else image).resize(size, how)
