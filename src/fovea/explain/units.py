@@ -132,7 +132,7 @@ def units(
 def _largest(
     model: Model, fitted: Fitted, place: Place, channels: Sequence[int]
 ) -> tuple[Float32[NDArray[np.float32], "n u"], Float32[NDArray[np.float32], "n u"], Int[NDArray[np.int64], "n u"]]:
-    """Of each image and channel the largest activation, the mean, and the first of the map's places with the largest."""
+    """Of each image and channel the largest activation, the mean, and the first place of the largest."""
     read = reach(model.network, place)
 
     def call(images: Tensor) -> list[Tensor]:

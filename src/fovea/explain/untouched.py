@@ -1,4 +1,4 @@
-"""A network that is looked into stays as it was: its mode, its weights' flags and gradients, its hooks."""
+"""A network that is looked into stays as it was: its modes, and its weights' flags and gradients."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fovea.errors import ModelError
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, gradients of images alone, nothing in place; afterwards all is as before, after an error too.
+    """Evaluation mode and gradients of images alone; afterwards all is as before, after an error too.
 
-    Weights ask for no gradient meanwhile, so none is computed or kept, and theirs stay. Hooks that were added, modes,
-    flags and submodules that were changed meanwhile go back; what a hook of the network's owner does is its own affair.
+    Weights ask for no gradient meanwhile, so none is computed or kept, and theirs stay. What a hook of the network's
+    owner does is its own affair.
 
     Args:
         network: Any module. No other thread may use it meanwhile.
@@ -31,19 +31,14 @@ def untouched(network: nn.Module) -> Iterator[None]:
         )
     modes = [(module, module.training) for module in network.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    changed = [module for module in network.modules() if getattr(module, "inplace", False) is True]
     try:
         network.eval()
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
-        for module in changed:
-            module.inplace = False  # type: ignore[assignment]
         kind = next((parameter.device.type for parameter, _ in wanted), "cpu")
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
             yield
     finally:
-        for module in changed:
-            module.inplace = True  # type: ignore[assignment]
         for parameter, needed in wanted:
             parameter.requires_grad_(needed)
         for module, mode in modes:

@@ -63,7 +63,9 @@ def draw(maps: NDArray[np.floating[Any]], *, title: str) -> Figure:
             x, y = GAP + (column + 0.03) * step[1], GAP + (row + 0.03) * step[0]
             box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8}
             axes.text(x, y, str(channel), fontsize=6, va="top", ha="left", bbox=box)
-        bar = figure.colorbar(drawn, cax=axes.inset_axes((1.02, 0, 0.03, 1)))
+        beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+        extend = beyond[bool(maps[order].min() < low), bool(maps[order].max() > end)]
+        bar = figure.colorbar(drawn, cax=axes.inset_axes((1.02, 0, 0.03, 1)), extend=extend, extendfrac=0.03)
         bar.set_label("activation")
         bar.outline.set_visible(False)
     return figure

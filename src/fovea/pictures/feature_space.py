@@ -15,10 +15,12 @@ from fovea.pictures.unit_patches import block
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 MARKERS = ("o", "s", "^", "D")
 MOST = len(COLOURS) * len(MARKERS)  # classes that can be told apart; others are grey
+FEW = 12  # classes up to which each has its name in the midst of its dots
 ACROSS = 18  # thumbnails along a side
 PANEL = 5.2  # inches
 
@@ -34,7 +36,8 @@ def feature_space(
 ) -> bytes:
     """A PNG: left a dot for each image in its class's colour and shape, right the images where no other is yet.
 
-    At most 28 classes have a colour, those with most images; the others are grey.
+    At most 28 classes have a colour, those with most images; the others are grey. Up to twelve have their names in the
+    midst of their dots.
 
     Args:
         places: (n, 2).
@@ -65,10 +68,12 @@ def draw(
             f"places (shape {np.shape(places)}) must be (n, 2), with n labels (not {len(labels)}) and n images (not "
             f"{len(images)})"
         )
-    shown = np.argsort(-np.bincount(labels, minlength=len(classes)), kind="stable")
-    shown = np.sort(shown[: min(MOST, len(classes))])
+    counts = np.bincount(labels, minlength=len(classes))
+    there = np.flatnonzero(counts)
+    shown = np.sort(there[np.argsort(-counts[there], kind="stable")][:MOST])
+    more = len(there) - len(shown)
     with house_style():
-        lines = -(-(len(shown) + (len(shown) < len(classes))) // 7)
+        lines = -(-(len(shown) + (more > 0)) // 7)
         figure = sheet(2 * PANEL + 0.4, PANEL + 0.8 + 0.22 * lines, title)
         left, right = figure.subplots(1, 2)
         for axes in (left, right):
@@ -76,12 +81,12 @@ def draw(
             axes.set_yticks([])
             axes.set_xlabel(axes_words[0])
             axes.set_ylabel(axes_words[1])
-        _dots(left, places, labels, classes, shown)
+        names = [classes[int(label)] for label in shown]
+        handles = _dots(left, places, labels, names, shown)
         _thumbnails(right, places, images)
         right.set_xlim(left.get_xlim())
         right.set_ylim(left.get_ylim())
-        handles, names = left.get_legend_handles_labels()
-        names = [fit(name, 1.1, 8.0) for name in names]
+        names = [fit(name, 1.1, 8.0) for name in (*names, f"{more} more")[: len(handles)]]
         figure.legend(handles, names, loc="outside lower left", ncols=7, fontsize=8, handletextpad=0.2, markerscale=1.6)
     return figure
 
@@ -90,26 +95,30 @@ def _dots(
     axes: Axes,
     places: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
-    classes: Sequence[str],
+    names: Sequence[str],
     shown: NDArray[np.integer[Any]],
-) -> None:
+) -> list[PathCollection]:
+    """The dots of each class that is shown, and last the grey ones of the others, where there are any."""
     size = float(np.clip(12000 / max(len(labels), 1), 6, 40))
-    rest = ~np.isin(labels, shown)
-    if rest.any():
-        axes.scatter(
-            places[rest, 0],
-            places[rest, 1],
-            s=size,
-            color=GREY,
-            alpha=0.4,
-            linewidths=0,
-            label=f"{len(classes) - MOST} more",
-        )
+    rest = places[~np.isin(labels, shown)]
+    others = [axes.scatter(rest[:, 0], rest[:, 1], s=size, color=GREY, alpha=0.4, linewidths=0)] if len(rest) else []
+    drawn = []
     for number, label in enumerate(shown):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS)]
-        across, up = places[labels == label].T
-        name = classes[int(label)]
-        axes.scatter(across, up, s=size, color=colour, marker=marker, alpha=0.75, linewidths=0, label=name)
+        own = places[labels == label]
+        drawn.append(axes.scatter(own[:, 0], own[:, 1], s=size, color=colour, marker=marker, alpha=0.75, linewidths=0))
+    for name, label in zip(names, shown, strict=True) if len(shown) <= FEW else ():
+        _name(axes, places[labels == label], fit(name, 1.1, 9.0))
+    return [*drawn, *others]
+
+
+def _name(axes: Axes, places: NDArray[np.floating[Any]], text: str) -> None:
+    """Where the middle one of the dots lies, which is among them wherever they lie."""
+    from matplotlib.patheffects import withStroke
+
+    middle = places[((places - np.median(places, axis=0)) ** 2).sum(1).argmin()]
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    axes.annotate(text, tuple(middle), ha="center", va="center", fontsize=9, fontweight="bold", path_effects=halo)
 
 
 def _thumbnails(axes: Axes, places: NDArray[np.floating[Any]], images: Sequence[NDArray[np.uint8]]) -> None:
