@@ -37,9 +37,7 @@ def peers(network: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor)
     except ImportError:
         pass
     else:
-        found["saliency, captum"] = lambda: Saliency(network).attribute(
-            images.clone().requires_grad_(), target=targets
-        )
+        found["saliency, captum"] = lambda: Saliency(network).attribute(images.clone().requires_grad_(), target=targets)
     try:
         from pytorch_grad_cam import GradCAM
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget

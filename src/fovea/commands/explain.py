@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fovea.commands.allocator import keep_memory
 from fovea.commands.parsing import parse
 from fovea.data.names import check_source
 from fovea.errors import UsageError, require
@@ -88,6 +89,7 @@ def run(arguments: list[str]) -> int:
     if asked.data is not None:
         check_source(asked.data)
 
+    keep_memory()
     from fovea.commands.explaining import look
     from fovea.explain.showing import write_showing
 

@@ -8,7 +8,7 @@ from fovea.data.sets import Split
 from fovea.explain.showing import Showing
 from fovea.explain.similarity import Similarity
 from fovea.explain.spaces import FeatureSpace
-from fovea.explain.units import Units
+from fovea.explain.units import Excited, Units
 from fovea.pictures.feature_space import feature_space
 from fovea.pictures.page import Picture
 from fovea.pictures.similarity import similarity
@@ -18,13 +18,12 @@ from fovea.runtime.model import Model
 
 def show_units(found: Units) -> Showing:
     """Blocks of patches, one for each unit, and where each lies."""
-    sees = "the whole image" if found.field is None else f"{found.field[0]}×{found.field[1]} pixels"
-    title = f"What excites {found.place} most, of {found.looked_at:,} images; a unit sees {sees}"
+    title = f"What excites {found.place} most, of {found.looked_at:,} images; a unit sees {found.sees}"
     blocks = [
         Patches(
             f"unit {unit.channel}",
             [each.crop for each in unit.images],
-            f"{unit.images[0].activation:.3g} to {unit.images[-1].activation:.3g}",
+            _range(unit),
         )
         for unit in found.units
     ]
@@ -51,6 +50,11 @@ def show_units(found: Units) -> Showing:
     )
 
 
+def _range(unit: Excited) -> str:
+    most, least = unit.images[0].activation, unit.images[-1].activation
+    return "never active" if most == least == 0 else f"{most:.3g} to {least:.3g}"
+
+
 def show_space(found: FeatureSpace, model: Model, split: Split) -> Showing:
     """The plane with dots and thumbnails."""
     spec = model.bundle.preprocessing
@@ -64,7 +68,7 @@ def show_space(found: FeatureSpace, model: Model, split: Split) -> Showing:
         "images": len(found.labels),
         "variance": found.variance,
         "trustworthiness": None if np.isnan(found.trustworthiness) else found.trustworthiness,
-        "neighbour_accuracy": found.neighbour_accuracy,
+        "neighbour_accuracy": None if np.isnan(found.neighbour_accuracy) else found.neighbour_accuracy,
     }
     return Showing([Picture(drawn, str(found))], {"places": found.places, "labels": found.labels}, [str(found)], facts)
 

@@ -22,7 +22,7 @@ from fovea.runtime.model import Model
 LEAST = 4  # images of a batch: the unbiased estimate divides by n - 3
 BATCH = 64
 BLOCK = 1 << 16  # numbers of an image that are in double precision at once
-STILL = 1e-20  # a share of their size below which numbers vary by rounding alone
+STILL = 1e-13  # a share of their square sum below which float32 numbers vary by rounding alone
 
 
 class Similarity(NamedTuple):
@@ -109,7 +109,7 @@ def hsic(one: Float[Tensor, "n n"], two: Float[Tensor, "n n"]) -> Float[Tensor, 
 
 
 def gram(rows: Float[Tensor, "n d"]) -> Float64[Tensor, "n n"]:
-    """Inner products of centred rows with each other, none of a row with itself; 0 where all rows are equal."""
+    """Inner products of centred rows with each other, none with itself; 0 where all rows are equal but for rounding."""
     products, size = torch.zeros(len(rows), len(rows), dtype=torch.float64), 0.0
     for first in range(0, rows.shape[1], BLOCK):
         block = rows[:, first : first + BLOCK].double()

@@ -66,8 +66,8 @@ def draw(image: NDArray[np.uint8], heats: Sequence[Heat], *, title: str, words: 
     for heat in heats:
         _check(heat, image)
     count = 1 + len(heats)
-    across = min(ACROSS, count)
-    down = -(-count // across)
+    down = -(-count // ACROSS)
+    across = -(-count // down)  # lines of about one length
     shape = image.shape[0] / image.shape[1]
     with house_style():
         inside = (CELL - 0.12) * min(shape, 1.5)

@@ -56,6 +56,7 @@ def draw(
     with house_style():
         figure = sheet(max(5.0, CELL * len(columns) + NAME + 1.2), CELL * len(rows) + NAME + 0.9, title)
         axes = figure.subplots()
+        axes.set_anchor("NW")
         drawn = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(
             range(len(columns)), [fit(name, NAME, 8) for name in columns], rotation=60, ha="right", fontsize=8
@@ -71,7 +72,8 @@ def draw(
             for (row, column), value in np.ndenumerate(matrix):
                 colour = "white" if value > 0.6 else "#222222"
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=22, pad=0.02)
+        across = 0.15 / (CELL * len(columns))
+        bar = figure.colorbar(drawn, cax=axes.inset_axes((1 + across, 0, across, 1)))
         bar.set_label("linear CKA")
         bar.outline.set_visible(False)
     return figure
