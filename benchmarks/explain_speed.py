@@ -1,18 +1,23 @@
 """What looking into a network costs, against what it cannot do without; peers in the same interleaved runs.
 
     OMP_NUM_THREADS=1 python benchmarks/explain_speed.py --rounds 7
+    OMP_NUM_THREADS=1 python benchmarks/explain_speed.py --memory
 
 ResNet-50 at 224 pixels on one thread. Grad-CAM and saliency against a forward and backward pass (weights' gradients
 included, as training has them), and against captum and grad-cam where they are installed; occlusion on a 14×14 grid
 against 196 forward passes in the same batches; t-SNE of 2,000 images' features of 1,280 numbers, in seconds. Each
-round runs everything once, in another order; figures are medians of ratios within rounds.
+round runs everything once, in another order; figures are medians of ratios within rounds. With --memory: the most that
+a process has held at once, each method in one of its own, eight images at a time, beside a training step of eight.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -80,11 +85,60 @@ def jobs(network: torch.nn.Module, images: torch.Tensor) -> dict[str, Callable[[
     }
 
 
+def train(network: torch.nn.Module, images: torch.Tensor) -> None:
+    """A training step of SGD with momentum, twice, so that the optimiser's own numbers are there."""
+    network.train()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(2):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), torch.zeros(len(images), dtype=torch.int64)).backward()
+        optimiser.step()
+
+
+def peak(name: str) -> int:
+    """Do one thing, and say how many bytes this process has held at most."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = build("resnet50").eval().to(memory_format=torch.channels_last)
+    images = torch.randn(BATCH, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    if name == "nothing":
+        pass
+    elif name == "training step":
+        train(network, images)
+    else:
+        options = ExplainOptions(batch_size=BATCH, grid=4, samples=16, most_steps=64)
+        with untouched(network):
+            targets = torch.zeros(len(images), dtype=torch.int64)
+            METHODS[name].ask(Question(network=network, images=images, aim=targets, options=options))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory() -> None:
+    """Print the most that each holds."""
+    bytes_ = {}
+    for name in ("nothing", "training step", *METHODS):
+        done = subprocess.run([sys.executable, __file__, "--peak", name], capture_output=True, text=True, check=False)
+        if done.returncode:  # such as a method that the network does not have
+            print(f"{name:<22} {done.stderr.strip().splitlines()[-1]}")
+            continue
+        bytes_[name] = int(done.stdout)
+        more = bytes_[name] - bytes_["nothing"]
+        print(f"{name:<22} {more / 2**20:8.0f} MiB more than nothing", flush=True)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--peak", help="for --memory: one thing, in this process")
     asked = parser.parse_args()
+    if asked.peak:
+        print(peak(asked.peak))
+        return
+    if asked.memory:
+        memory()
+        return
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = build("resnet50").eval().to(memory_format=torch.channels_last)
