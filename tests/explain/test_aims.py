@@ -41,6 +41,8 @@ def test_scores_are_the_logit_and_the_largest_activation(small, images):
     unit = unit_of(place_of(small, images, "first"), 5)
     torch.testing.assert_close(unit_score(small, unit)(images), small.first(images)[:, 5].amax((1, 2)))
     assert str(unit) == "first:5"
+    linear = unit_of(place_of(small, images, "fc"), 3)
+    torch.testing.assert_close(unit_score(small, linear)(images), small(images)[:, 3])
     with pytest.raises(UsageError, match=r"unit \(=6\) of first must be 0 to 5"):
         unit_of(place_of(small, images, "first"), 6)
 

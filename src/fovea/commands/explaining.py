@@ -26,6 +26,7 @@ from fovea.explain.methods import explainer
 from fovea.explain.options import ATTRIBUTIONS, LOOKS
 from fovea.explain.places import place_of
 from fovea.explain.pointing import Pointing, composed, pointing
+from fovea.explain.projecting import projections
 from fovea.explain.randomising import Randomisation, randomised
 from fovea.explain.showing import Showing
 from fovea.explain.showing_attributions import show_attributions
@@ -197,7 +198,9 @@ def _layer(asked: Explain, subject: Subject) -> str:
 
 
 def _units(asked: Explain, model: Model, found: Found) -> Showing:
-    return show_units(units(model, _split(asked, found, None), layer=asked.layer, channels=asked.units))
+    split = _split(asked, found, None)
+    exciting = units(model, split, layer=asked.layer, channels=asked.units)
+    return show_units(exciting, projections(model, split, exciting))
 
 
 def _space(asked: Explain, model: Model, found: Found, method: Way) -> Showing:

@@ -73,7 +73,7 @@ def unit_score(network: nn.Module, unit: Unit) -> Score:
     def score(images: Tensor) -> Tensor:
         with watched(unit.place) as seen:
             network(images.clone())
-        return seen()[:, unit.channel].flatten(1).amax(1)
+        return seen()[:, unit.channel].reshape(len(images), -1).amax(1)
 
     return score
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fovea.data.sets import Split
+from fovea.explain.projecting import Projections
 from fovea.explain.showing import Showing
 from fovea.explain.similarity import Similarity
 from fovea.explain.spaces import FeatureSpace
@@ -16,14 +21,16 @@ from fovea.pictures.unit_patches import Patches, unit_patches
 from fovea.runtime.model import Model
 
 
-def show_units(found: Units) -> Showing:
-    """Blocks of patches, one for each unit, and where each lies."""
+def show_units(found: Units, projected: Projections) -> Showing:
+    """Blocks of patches, one for each unit, beside each what in them excites it, and where each lies."""
     title = f"What excites {found.place} most, of {found.looked_at:,} images; a unit sees {found.sees}"
+    title += f"; beside it what does, by {projected.words}" if projected.words else ""
     blocks = [
         Patches(
             f"unit {unit.channel}",
             [each.crop for each in unit.images],
             _range(unit),
+            _signed(projected.patches.get(unit.channel, ())),
         )
         for unit in found.units
     ]
@@ -37,10 +44,15 @@ def show_units(found: Units) -> Showing:
         }
         for unit in found.units
     ]
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         f"unit_{unit.channel}_{number}": each.crop
         for unit in found.units
         for number, each in enumerate(unit.images, start=1)
+    }
+    arrays |= {
+        f"projected_{channel}_{number}": patch
+        for channel, patches in projected.patches.items()
+        for number, patch in enumerate(patches, start=1)
     }
     return Showing(
         [Picture(unit_patches(blocks, title=title), title)],
@@ -48,6 +60,12 @@ def show_units(found: Units) -> Showing:
         [str(found)],
         {"layer": found.place, "field": found.field, "units": facts},
     )
+
+
+def _signed(patches: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
+    """A unit's patches as pictures on one scale, mid-grey where they are 0."""
+    end = max((float(np.abs(patch).max()) for patch in patches), default=0.0) or 1.0
+    return [np.round(127.5 + 127.5 * patch / end).astype(np.uint8).transpose(1, 2, 0) for patch in patches]
 
 
 def _range(unit: Excited) -> str:
