@@ -38,12 +38,13 @@ def main() -> None:
     asked = parser.parse_args()
     subject = subject_of(fovea.load(asked.bundle), asked.folder)
     targets = subject.logits.argmax(1)
-    options = CurveOptions(grid=asked.grid, chance=asked.chance)
+    options, known = CurveOptions(grid=asked.grid, chance=asked.chance), None
     for name in asked.methods:
-        explain, started = explainer(name, ExplainOptions()), time.perf_counter()
+        explain, started = explainer(name, subject.question(options=ExplainOptions())), time.perf_counter()
         maps = maps_of(subject.network, subject.images, targets, explain)
         taken = time.perf_counter() - started
-        found = curves(subject.network, subject.images, targets, maps, options=options)
+        found = curves(subject.network, subject.images, targets, maps, options=options, known=known)
+        known = found  # scattered orders are the same for every method
         low, high = wilson_interval(int(found.better_than_random.sum()), len(targets))
         print(f"{name} (maps {taken:.0f} s, curves {time.perf_counter() - started - taken:.0f} s): {found}")
         print(f"  better than {asked.chance} order, 95 % interval {100 * low:.1f} to {100 * high:.1f} %", flush=True)

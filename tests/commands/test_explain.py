@@ -44,6 +44,17 @@ def test_the_same_command_twice_gives_the_same_page_and_arrays(fovea, digits_run
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_pictures_of_an_earlier_page_do_not_stay_in_the_folder_and_other_files_do(fovea, digits_run, tmp_path):
+    fovea("explain", digits_run, "--limit", 3, "--no-curves")
+    (tmp_path / "explained/picture_mine.png").write_bytes(b"mine")
+    assert len(list((tmp_path / "explained").glob("picture_0*.png"))) == 3
+    fovea("explain", digits_run, "--limit", 1, "--no-curves")
+    assert sorted(each.name for each in (tmp_path / "explained").glob("*.png")) == [
+        "picture_01.png",
+        "picture_mine.png",
+    ]
+
+
 def test_every_attribution_side_by_side_from_the_run_s_own_data(fovea, digits_run):
     works = [name for name in ATTRIBUTIONS if name != "cam"]
     with warnings.catch_warnings():
@@ -120,7 +131,7 @@ def test_a_unit_is_explained_without_curves_of_a_class(fovea, digits_run, digit)
         (("RUN", "IMAGE", "--target", "12"), 2, "target (=12) must be 0 to 9"),
         (("RUN", "IMAGE", "--layer", "conv9"), 2, "no stage is called conv9"),
         (("RUN", "IMAGE", "--layer", "head"), 2, "head names what enters the output layer"),
-        (("RUN", "IMAGE", "--data", "digits"), 2, "name images or --data, not both"),
+        (("RUN", "IMAGE", "--data", "digits"), 2, "name images or --data (with --split, --limit), not both"),
         (("RUN", "IMAGE", "--method", "weights"), 2, "weights looks at no single image; leave"),
         (("RUN", "--compare", "grad_cam,tsne"), 2, "tsne does not"),
         (("RUN", "IMAGE", "--with", "RUN"), 2, "--with is for similarity; grad_cam would ignore it"),
@@ -131,6 +142,8 @@ def test_a_unit_is_explained_without_curves_of_a_class(fovea, digits_run, digit)
             "--randomise and --mosaics test explanations of classes",
         ),
         (("RUN", "IMAGE", "--method", "saliency", "--layer", "conv2"), 2, "saliency would ignore it"),
+        (("RUN", "IMAGE", "--limit", "1"), 2, "name images or --data (with --split, --limit), not both"),
+        (("RUN", "--method", "maximise", "--target", "3", "--layer", "conv1"), 2, "give one of the two"),
         (("RUN", "--method", "tsne", "--target", "3"), 2, "--target is for "),
         (("RUN", "--method", "weights", "--data", "digits"), 2, "--data (--split, --limit) is for "),
         (("RUN", "--limit", "0"), 2, "limit (=0) must be 1 or more"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from fovea.architectures.catalogue import build
 from fovea.bundle import Bundle, describe
@@ -84,6 +85,23 @@ def test_a_module_is_explained_without_a_bundle_and_stays_its_owner_s(small):
     assert state(small) == before
 
 
+def test_a_module_that_says_nothing_of_its_classes_has_them_by_number():
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
+    found = attribute(network, images, target=6)
+    assert found.targets == ("6", "6")
+    assert found.layer == "1"
+
+
+def test_what_judges_an_explanation_asks_the_very_question(model, files):
+    """The black image among it, from which integrated gradients begin."""
+    subject = subject_of(model, files[:1])
+    question = subject.question(options=ExplainOptions(most_steps=17))
+    maps = explainer("integrated_gradients", question)(model.network, subject.images, question.aim)
+    found = attribute(model, files[:1], method="integrated_gradients", options=ExplainOptions(most_steps=17))
+    np.testing.assert_allclose(maps.detach(), found.maps, rtol=1e-4, atol=1e-6)
+
+
 def test_the_batch_changes_rounding_alone(model, files):
     for method in ("layer_cam", "smoothgrad", "integrated_gradients"):
         one, all_ = (
@@ -109,7 +127,8 @@ def test_a_method_as_a_function_gives_the_same_maps(model, files):
     found = attribute(model, files, method="occlusion", options=ExplainOptions(grid=4))
     subject = subject_of(model, files)
     targets = torch.tensor([model.classes.index(each) for each in found.targets])
-    maps = explainer("occlusion", ExplainOptions(grid=4))(model.network, subject.images, targets)
+    like = subject.question(options=ExplainOptions(grid=4))
+    maps = explainer("occlusion", like)(model.network, subject.images, targets)
     np.testing.assert_allclose(maps.detach(), found.maps, rtol=1e-4, atol=1e-6)
 
 

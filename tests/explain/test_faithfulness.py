@@ -155,3 +155,18 @@ def test_a_method_that_gives_no_number_for_each_pixel_is_refused() -> None:
     images, targets, _ = cornered()
     with pytest.raises(ShapeError, match=r"the method gives \(1, 3, 8, 8\)"):
         maps_of(Corner(4), images, targets, lambda _, images, __: images)
+
+
+def test_chance_that_is_known_is_not_judged_again_and_changes_nothing(small, images):
+    targets = torch.tensor([0, 3, 1])
+    one, two = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(3))
+    first = curves(small, images, targets, one)
+    runs = []
+    handle = small.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
+    again = curves(small, images, targets, two, known=first)
+    handle.remove()
+    alone = curves(small, images, targets, two)
+    assert torch.equal(again.random, alone.random)
+    torch.testing.assert_close(again.deletion, alone.deletion)
+    torch.testing.assert_close(again.insertion, alone.insertion)
+    assert sum(runs) < 3 * 15 * 2 + 10  # two curves an image, and what is looked at to fold

@@ -131,8 +131,8 @@ def _methods(asked: Explain) -> list[str]:
     method = methods[0]
     if asked.images and method not in OF_IMAGES:
         raise UsageError(f"{method} looks at no single image; leave {asked.images[0]} out, or name --data")
-    if asked.images and asked.data is not None:
-        raise UsageError("name images or --data, not both")
+    if asked.images and (asked.data is not None or asked.split is not None or asked.limit is not None):
+        raise UsageError("name images or --data (with --split, --limit), not both")
     for given, option, fit in _fits(asked):
         if given and not fit.intersection(methods):
             raise UsageError(f"{option} is for {', '.join(sorted(fit))}; {method} would ignore it")

@@ -27,6 +27,7 @@ from fovea.explain.options import ATTRIBUTIONS, LOOKS
 from fovea.explain.places import place_of
 from fovea.explain.pointing import Pointing, composed, pointing
 from fovea.explain.projecting import projections
+from fovea.explain.question import Question
 from fovea.explain.randomising import Randomisation, randomised
 from fovea.explain.showing import Showing
 from fovea.explain.showing_attributions import show_attributions
@@ -84,46 +85,43 @@ def _attributions(asked: Explain, methods: Sequence[str], model: Model, found: F
         if asked.randomise or asked.mosaics:
             raise UsageError("--randomise and --mosaics test explanations of classes; leave them out for a unit")
         return show_attributions(answers, {}, [], [])
-    judged = _judged(asked, subject, question.aim, answers)
-    tests = _tests(asked, subject, question.aim, methods) if asked.randomise else []
-    return show_attributions(answers, judged, tests, _pointings(asked, subject, methods) if asked.mosaics else [])
+    judged = _judged(subject, question, question.aim, answers) if asked.curves else {}
+    tests = _tests(subject, question, question.aim, methods) if asked.randomise else []
+    pointings = _pointings(subject, question, methods, asked.mosaics) if asked.mosaics else []
+    return show_attributions(answers, judged, tests, pointings)
 
 
-def _judged(asked: Explain, subject: Subject, targets: Tensor, answers: Sequence[Attribution]) -> dict[str, Curves]:
-    if not asked.curves:
-        return {}
-    options = CurveOptions(batch_size=asked.explain.batch_size, seed=asked.explain.seed)
+def _judged(subject: Subject, question: Question, targets: Tensor, answers: Sequence[Attribution]) -> dict[str, Curves]:
+    options = CurveOptions(batch_size=question.options.batch_size, seed=question.options.seed)
     found: dict[str, Curves] = {}
+    known = None  # chance is the same for every method
     with counting("judging") as progress:
         for answer in answers:
             maps = torch.from_numpy(answer.maps)
-            found[answer.method] = curves(subject.network, subject.images, targets, maps, options=options)
+            known = curves(subject.network, subject.images, targets, maps, options=options, known=known)
+            found[answer.method] = known
             progress(len(found), len(answers))
     return found
 
 
-def _tests(asked: Explain, subject: Subject, targets: Tensor, methods: Sequence[str]) -> list[Randomisation]:
+def _tests(subject: Subject, question: Question, targets: Tensor, methods: Sequence[str]) -> list[Randomisation]:
     found: list[Randomisation] = []
     with counting("destroying weights") as progress:
         for method in methods:
-            explain = explainer(method, asked.explain, asked.layer)
-            words = ATTRIBUTIONS[method]
-            found.append(
-                randomised(subject.network, subject.images, targets, explain, name=words, seed=asked.explain.seed)
-            )
+            explain, words, seed = explainer(method, question), ATTRIBUTIONS[method], question.options.seed
+            found.append(randomised(subject.network, subject.images, targets, explain, name=words, seed=seed))
             progress(len(found), len(methods))
     return found
 
 
-def _pointings(asked: Explain, subject: Subject, methods: Sequence[str]) -> list[Pointing]:
+def _pointings(subject: Subject, question: Question, methods: Sequence[str], count: int) -> list[Pointing]:
     """Mosaics of the images explained, of the classes that the network itself gives them."""
-    made = composed(subject.pixels, subject.logits.argmax(1), count=asked.mosaics, seed=asked.explain.seed)
+    made = composed(subject.pixels, subject.logits.argmax(1), count=count, seed=question.options.seed)
     shown = subject.model.bundle.preprocessing.normalise(made.images.to(subject.images.device))
     found: list[Pointing] = []
     with counting("pointing") as progress:
         for method in methods:
-            explain = explainer(method, asked.explain, asked.layer)
-            words = ATTRIBUTIONS[method]
+            explain, words = explainer(method, question), ATTRIBUTIONS[method]
             found.append(pointing(subject.network, shown, made.targets, explain, places=made.places, name=words))
             progress(len(found), len(methods))
     return found
@@ -131,13 +129,14 @@ def _pointings(asked: Explain, subject: Subject, methods: Sequence[str]) -> list
 
 def _weights(asked: Explain, model: Model) -> Showing:
     """The first filters; those of a layer further on by the images that excite them."""
-    return show_weights(model.network) if asked.layer is None else _maximised(asked, model)
+    return _maximised(asked, model) if asked.layer is not None or asked.units else show_weights(model.network)
 
 
 def _maximised(asked: Explain, model: Model) -> Showing:
     options = MaximisingOptions(**_climb(asked))
     with counting("climbing") as progress:
-        if asked.layer is not None or asked.units or (asked.target and ":" in asked.target):
+        unit = asked.target is not None and asked.target not in model.classes and ":" in asked.target
+        if asked.layer is not None or asked.units or unit:
             units, what = _units_named(asked, model)
             found = maximise(model, units=units, options=options, progress=progress)
         else:
@@ -147,7 +146,9 @@ def _maximised(asked: Explain, model: Model) -> Showing:
 
 
 def _units_named(asked: Explain, model: Model) -> tuple[list[str], str]:
-    if asked.target and asked.layer is None and not asked.units:
+    if asked.target is not None:
+        if asked.layer is not None or asked.units:
+            raise UsageError("--target names what is maximised, and so do --layer and --units; give one of the two")
         return [asked.target], f"unit {asked.target}"
     spec = model.bundle.preprocessing
     with untouched(model.network):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fovea.errors import ModelError
 from fovea.explain.aims import Unit, logits_of
 from fovea.explain.places import spatial_place, watched
-from fovea.explain.question import Answer, Question, enlarged, gradient, joined, relative_gap
+from fovea.explain.question import Answer, Question, enlarged, gradient, joined, share_missed
 from fovea.runtime.features import output_layer
 
 Maps = Float[Tensor, "n k i j"]
@@ -108,7 +108,9 @@ def _exact(question: Question) -> Answer:
             f"cam is exact where a linear layer reads the mean of the last maps, and behind {place.name} this network "
             "does something else; take grad_cam"
         )
-    gap = relative_gap(map_.mean((1, 2)), logits[rows, targets] - bias)
+    promised = logits[rows, targets] - bias
+    pairs = zip((map_.mean((1, 2)) - promised).tolist(), promised.tolist(), strict=True)
+    gap = torch.tensor([share_missed(*pair) for pair in pairs])
     return Answer(enlarged(map_, question.images), gap=gap, layer=place.name)
 
 

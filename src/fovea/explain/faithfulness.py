@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -108,6 +108,7 @@ def curves(
     maps: Float[Tensor, "n3 h2 w2"],
     *,
     options: CurveOptions | None = None,
+    known: Curves | None = None,
 ) -> Curves:
     """Take away what a map calls important, and bring it back: does the class's probability follow?
 
@@ -127,6 +128,8 @@ def curves(
         targets: The class of each.
         maps: For each pixel a number; more is more important, negative is allowed.
         options: Grid, steps and random orders.
+        known: Curves of another map of the same images and targets with the same options: "scattered" orders do not
+            depend on the map, and need not be judged again.
 
     Raises:
         ShapeError: maps or targets do not fit the images.
@@ -141,7 +144,9 @@ def curves(
     _check(images, targets, maps)
     cells = _Cells.of(images.shape[2], images.shape[3], options.grid)
     cuts = torch.arange(options.steps + 1) * cells.total // options.steps
-    ranks = _ranks(cells.sums(maps), cells.sides, options)
+    reused = known is not None and options.chance == known.chance == "scattered"
+    ranks = _ranks(cells.sums(maps), cells.sides, replace(options, orders=1) if reused else options)
+    ranks = ranks[:, :2] if reused else ranks
     with untouched(network), torch.no_grad(), folded(network, images[:2]):
         found = [
             _Trial(network, images[rows], targets[rows], ranks[rows], cells, cuts).chances(options.batch_size)
@@ -152,7 +157,7 @@ def curves(
         shares=cuts / cells.total,
         deletion=deletion[:, 0],
         insertion=insertion[:, 0],
-        random=random.mean(dim=1),
+        random=known.random if reused and known is not None else random.mean(dim=1),
         chance=options.chance,
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fovea.explain.baselines import baseline_of
-from fovea.explain.question import Answer, Question, batches, gradient, joined, relative_gap
+from fovea.explain.question import Answer, Question, batches, gradient, joined, share_missed
 from fovea.randomness import key
 
 FIRST_POINTS, AT_ONCE = 17, 16  # on the way from the baseline; halved at a time, whatever the batch
@@ -62,7 +64,7 @@ def integrated_gradients(question: Question) -> Answer:
         details.append(way.integrated())
         gaps.append(way.gap())
     detail = torch.stack(details)
-    return _sums(detail)._replace(gap=torch.cat(gaps).to(detail))
+    return _sums(detail)._replace(gap=torch.tensor(gaps))
 
 
 class _Way:
@@ -72,35 +74,34 @@ class _Way:
         self.question, self.place, self.start = question, place, baseline
         self.whole = question.images[place] - baseline
         self.gradients: dict[float, Tensor] = {}
-        self.scores: dict[float, Tensor] = {}
-        self._visit(torch.linspace(0, 1, FIRST_POINTS, dtype=torch.float64).tolist())
+        self.scores: dict[float, float] = {}
+        self.slopes: dict[float, float] = {}  # how fast the score rises on the way
+        self._visit(np.linspace(0, 1, FIRST_POINTS).tolist())
 
     def integrated(self) -> Float[Tensor, "c h w"]:
         """Go on until it is complete, or the points are used up; the trapezoids' sum."""
         options = self.question.options
-        while float(self.gap()) > options.completeness:
+        while self.gap() > options.completeness:
             points, left = sorted(self.scores), options.most_steps - len(self.scores)
             if left <= 0:
                 break
-            worst = self.errors().abs().topk(min(AT_ONCE, left, len(points) - 1)).indices.tolist()
+            worst = np.argsort(-np.abs(self.errors()), kind="stable")[: min(AT_ONCE, left)].tolist()
             self._visit([(points[place] + points[place + 1]) / 2 for place in worst])
-        points = sorted(self.scores)
         total = torch.zeros_like(self.whole)
-        for before, after in itertools.pairwise(points):
+        for before, after in itertools.pairwise(sorted(self.scores)):
             total += (after - before) / 2 * (self.gradients[before] + self.gradients[after])
         return self.whole * total
 
-    def gap(self) -> Float[Tensor, "1"]:
+    def gap(self) -> float:
         """How far the trapezoids' sum is from what the image scores more than the baseline, as a share of that."""
-        rise = (self.scores[1.0] - self.scores[0.0])[None]
-        return relative_gap(rise - self.errors().sum(), rise)
+        return share_missed(float(self.errors().sum()), self.scores[1.0] - self.scores[0.0])
 
-    def errors(self) -> Float[Tensor, "m"]:
+    def errors(self) -> NDArray[np.float64]:
         """Of each stretch what its trapezoid misses of what the network's score rises there."""
-        points = sorted(self.scores)
-        slopes = torch.stack([(self.gradients[point] * self.whole).sum() for point in points]).double()
-        scores, places = torch.stack([self.scores[point] for point in points]), torch.tensor(points)
-        return scores.diff() - (places.diff() * (slopes[:-1] + slopes[1:]) / 2).to(scores)
+        points = np.array(sorted(self.scores))
+        scores, slopes = (np.array([own[point] for point in points.tolist()]) for own in (self.scores, self.slopes))
+        missed: NDArray[np.float64] = np.diff(scores) - np.diff(points) * (slopes[:-1] + slopes[1:]) / 2
+        return missed
 
     def _visit(self, points: list[float]) -> None:
         size = self.question.options.batch_size
@@ -109,7 +110,8 @@ class _Way:
             images = (self.start + along * self.whole).requires_grad_()
             scores = self.question.score(images, torch.full((len(some),), self.place))
             grown = gradient(scores, images, "the image")
-            self.scores |= dict(zip(some, scores.detach().double(), strict=True))
+            self.scores |= dict(zip(some, scores.tolist(), strict=True))
+            self.slopes |= dict(zip(some, (grown * self.whole).flatten(1).sum(1).tolist(), strict=True))
             self.gradients |= dict(zip(some, grown, strict=True))
 
 

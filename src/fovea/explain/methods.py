@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
-
-from torch import Tensor, nn
 
 from fovea.errors import UsageError
 from fovea.explain.activation_maps import cam, grad_cam, grad_cam_plus_plus, layer_cam
 from fovea.explain.faithfulness import Explainer
 from fovea.explain.gradients import input_x_gradient, integrated_gradients, saliency, smoothgrad
 from fovea.explain.occlusion import occlusion
-from fovea.explain.options import ExplainOptions, method_name
+from fovea.explain.options import method_name
 from fovea.explain.question import Answer, Question
 from fovea.explain.rules import deconvnet, guided_backpropagation
 
@@ -58,16 +57,15 @@ def attribution_name(name: str) -> str:
     return plain
 
 
-def explainer(name: str, options: ExplainOptions | None = None, layer: str | None = None) -> Explainer:
+def explainer(name: str, like: Question) -> Explainer:
     """A method as a function of network, images and target classes, for what judges explanations.
+
+    Args:
+        name: Of the method.
+        like: A question whose layer, black image and options hold.
 
     Raises:
         UsageError: no such method.
     """
     method = METHODS[attribution_name(name)]
-
-    def explain(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        own = options or ExplainOptions()
-        return method.ask(Question(network=network, images=images, aim=targets, layer=layer, options=own)).maps
-
-    return explain
+    return lambda network, images, targets: method.ask(replace(like, network=network, images=images, aim=targets)).maps

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
+from fovea.data.fitted import Fitted
 from fovea.data.sets import Split
 from fovea.errors import ModelError
 from fovea.explain.aims import unit_of
@@ -71,5 +72,5 @@ def _projected(
 
 def _received(model: Model, split: Split, unit: Excited) -> torch.Tensor:
     spec = model.bundle.preprocessing
-    pixels = np.stack([spec.fit(split.images[each.row]) for each in unit.images])
-    return spec.normalise(torch.from_numpy(pixels).to(model.device))
+    fitted = Fitted(split.images, torch.zeros(len(split), dtype=torch.int64), spec, None)
+    return spec.normalise(fitted.gather(np.array([each.row for each in unit.images])).to(model.device))

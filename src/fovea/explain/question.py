@@ -83,9 +83,9 @@ def batches(rows: Shaped[Tensor, "n *c"], size: int) -> Iterator[Shaped[Tensor, 
     return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
-def relative_gap(total: Float[Tensor, "n"], promised: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """How far sums are from what was promised, as a share of it, of a thousandth at least."""
-    return (total - promised).abs() / promised.abs().clamp_min(1e-3)
+def share_missed(missed: float, promised: float) -> float:
+    """How far a sum is from what was promised, as a share of it, of a thousandth at least."""
+    return abs(missed) / max(abs(promised), 1e-3)
 
 
 def gradient(score: Tensor, of: Tensor, what: str) -> Tensor:

@@ -38,7 +38,7 @@ def reach(network: nn.Module, place: Place) -> Reach:
     def run(images: Tensor) -> Tensor:
         found: list[Tensor] = []
 
-        def leaving(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        def leaving(_: nn.Module, __: object, output: Tensor) -> None:
             found.append(output)
             raise _Reached
 

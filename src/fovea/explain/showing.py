@@ -35,6 +35,8 @@ class Showing(NamedTuple):
 def write_showing(folder: Path, title: str, showing: Showing) -> Path:
     """Write page and arrays into a folder, and each picture as a file of its own; the path of the page.
 
+    Pictures of a page that stood there before go.
+
     Raises:
         MachineError: they cannot be written.
     """
@@ -43,6 +45,8 @@ def write_showing(folder: Path, title: str, showing: Showing) -> Path:
     np.savez_compressed(into, **arrays)
     write_durably(folder / ARRAYS, into.getvalue())
     drawn = [each for each in showing.sections if isinstance(each, Picture)]
+    for old in folder.glob("picture_[0-9][0-9]*.png") if (folder / PAGE).exists() else ():
+        old.unlink()
     for number, picture in enumerate(drawn, start=1):
         write_durably(folder / f"picture_{number:02d}.png", picture.content)
     write_durably(folder / PAGE, page(title, sections=showing.sections).encode())

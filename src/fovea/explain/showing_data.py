@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fovea.data.fitted import Fitted
 from fovea.data.sets import Split
 from fovea.explain.projecting import Projections
 from fovea.explain.showing import Showing
@@ -19,6 +21,8 @@ from fovea.pictures.page import Picture
 from fovea.pictures.similarity import similarity
 from fovea.pictures.unit_patches import Patches, unit_patches
 from fovea.runtime.model import Model
+
+AT_ONCE = 64  # pictures
 
 
 def show_units(found: Units, projected: Projections) -> Showing:
@@ -76,7 +80,8 @@ def _range(unit: Excited) -> str:
 def show_space(found: FeatureSpace, model: Model, split: Split) -> Showing:
     """The plane with dots and thumbnails."""
     spec = model.bundle.preprocessing
-    thumbnails = [_eight_bit(spec.fit(split.images[row]), spec.scale) for row in range(len(split))]
+    fitted = Fitted(split.images, torch.zeros(len(split), dtype=torch.int64), spec, None)
+    thumbnails = [each for pixels in fitted.batches(AT_ONCE) for each in spec.pictured(spec.normalise(pixels))]
     axes = [f"component {axis} ({share:.1%} of variance)" for axis, share in enumerate(found.variance, start=1)]
     drawn = feature_space(
         found.places, found.labels, found.classes, thumbnails, title=str(found), axes_words=axes or ("", "")
@@ -97,8 +102,3 @@ def show_similarity(found: Similarity, name: str, other: str) -> Showing:
     drawn = similarity(found.matrix, found.rows, found.columns, title=title, words=(name, other))
     facts = {"rows": found.rows, "columns": found.columns, "matrix": found.matrix.tolist(), "images": found.images}
     return Showing([Picture(drawn, title)], {"matrix": found.matrix}, [str(found)], facts)
-
-
-def _eight_bit(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """Fitted pixels (c, h, w) as a picture (h, w, c)."""
-    return np.clip(np.round(pixels.transpose(1, 2, 0) * (255 / scale)), 0, 255).astype(np.uint8)

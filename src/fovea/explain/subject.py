@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fovea.data.fitted import Fitted
 from fovea.data.sets import Images, Split
 from fovea.errors import UsageError
 from fovea.explain.aims import Unit, logits_of, targets_of, unit_of
@@ -131,15 +132,17 @@ def subject_of(model: Model | nn.Module | Path | str, images: Shown) -> Subject:
     raw = images_of(images)
     if not len(raw):
         raise UsageError("there is no image to explain; name one")
+    plain = isinstance(model, nn.Module)
     if isinstance(model, nn.Module):
         with untouched(model):  # a `Model` has it in evaluation mode for good; here it is its owner's again
             model = as_model(model, raw, tuple(map(str, range(getattr(model, "num_classes", 1)))))
     model = model if isinstance(model, Model) else load(model)
     spec, size = model.bundle.preprocessing, model.batch_size
-    pixels = torch.cat([torch.from_numpy(spec.fit(raw[place])[None].copy()) for place in range(len(raw))])
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    pixels = Fitted(raw, torch.zeros(len(raw), dtype=torch.int64), spec, None).gather(np.arange(len(raw)))
     shown = spec.normalise(pixels.to(model.device))
     with untouched(model.network), torch.no_grad():
         logits = torch.cat([logits_of(model.network, some) for some in batches(shown, size)])
+    if plain:
+        model.bundle = replace(model.bundle, classes=tuple(map(str, range(logits.shape[1]))))
     names = tuple(raw.name(place) for place in range(len(raw)))
     return Subject(model=model, raw=raw, names=names, pixels=pixels, images=shown, logits=logits.float().cpu())
