@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
         "pictures",  # what a network is drawn from: blocks and stages, as values
     },
     "data": {"errors", "files", "randomness"},
-    "bundle": {"architectures", "data", "errors", "files"},
+    "bundle": {"architectures", "data", "errors", "files", "layers"},  # a network before it is filled
     "runtime": {"architectures", "bundle", "data", "errors", "files"},
     "evaluation": {"data", "errors", "files", "pictures", "randomness", "runtime"},  # its report is drawn and written
     "training": {

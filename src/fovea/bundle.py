@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from fovea.architectures.reference import is_reference
 from fovea.data.preprocessing import Preprocessing
 from fovea.errors import ModelError, UsageError
 from fovea.files import BUNDLE_FILE, make_folder, read_json, sha256, write_durably, write_json
+from fovea.layers.weightless import named_tensors
 
 FORMAT = "fovea-bundle"
 VERSION = 1
@@ -147,7 +149,11 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     if differences:
         more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
         raise ModelError(f"{name}: the weights do not fit the network: {'; '.join(differences[:10])}{more}")
-    network.load_state_dict(tensors)
+    if any(tensor.is_meta for tensor in expected.values()):
+        own = {key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()}
+        network.load_state_dict(own, assign=True)
+    else:
+        network.load_state_dict(tensors)
 
 
 def _temperature(folder: Path, meaning: dict[str, Any]) -> float:
@@ -208,6 +214,17 @@ def _mean(spec: Preprocessing) -> str:
     return f"{list(spec.mean)}" if len(spec.mean) <= spec.in_channels else "the mean image of the training set"
 
 
+def _unfilled(architecture: Architecture) -> nn.Module:
+    """A network to be filled: without numbers, so that none is drawn in vain, where a file can give it all it needs."""
+    sizes = dataclasses.asdict(architecture)
+    options = sizes.pop("options")
+    with torch.device("meta"):
+        network = build(**options, **sizes)
+    tensors = named_tensors(network)
+    complete = tensors.keys() == network.state_dict().keys() and len(set(map(id, tensors.values()))) == len(tensors)
+    return network if complete else build(**options, **sizes, seed=0)
+
+
 def _from_meaning(folder: Path, meaning: dict[str, Any], network: nn.Module | None) -> Bundle:
     architecture = Architecture(**meaning["architecture"]) if meaning["architecture"] else None
     if network is None and (architecture is None or is_reference(architecture.name)):
@@ -217,8 +234,7 @@ def _from_meaning(folder: Path, meaning: dict[str, Any], network: nn.Module | No
             f"give the network: --network {whose if architecture else 'file.py:Class'}, or load(folder, network=…)"
         )
     if network is None and architecture is not None:
-        sizes = dataclasses.asdict(architecture)
-        network = build(**sizes.pop("options"), **sizes, seed=0)
+        network = _unfilled(architecture)
     assert network is not None
     fill(network, read_weights(folder / meaning["weights"]["file"], meaning["weights"]["sha256"]), str(folder))
     if architecture is not None and architecture.num_classes != len(meaning["classes"]):

@@ -237,9 +237,11 @@ def _filled(builder: Callable[..., Any], arguments: dict[str, Any], seed: int | 
     with torch.device("meta"):
         network: nn.Module = builder(**arguments)
     if device.type != "meta":
-        reset: Any = network.to_empty(device=device).reset_parameters
+        # As `to_empty` does, whose empty_like of a tensor without numbers would import sympy, which takes a second.
+        bare: Any = network
+        bare._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
         with _seeded(seed):
-            reset()
+            bare.reset_parameters()
     return network
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -50,21 +50,22 @@ def place_of(network: nn.Module, images: Float[Tensor, "n c h w"], name: str | N
         UsageError: there is no such place; the message has close matches.
         ModelError: the module does not run, runs more than once, or gives no tensor; or no place has maps.
     """
-    if name is None:
-        return _default(network, images)
-    module, enters = module_of(network, name)
-    if enters:
-        raise UsageError(f"{name} names what enters the output layer; name a stage, or a module by its path")
-    shapes = _run(network, images, [module])[0]
-    if not shapes:
-        raise ModelError(f"{name} did not run for this image; choose another stage or layer")
-    if len(shapes) > 1:
-        raise ModelError(
-            f"{name} runs {len(shapes)} times for one image, so it is not one place; choose a stage or layer around it"
-        )
-    if not shapes[0]:
-        raise ModelError(f"{name} ({type(module).__name__}) gives no single tensor; choose a stage or layer within it")
-    return Place(name, module, shapes[0])
+    return _default(network, images) if name is None else places_of(network, images, [name])[0]
+
+
+def places_of(network: nn.Module, images: Float[Tensor, "n c h w"], names: Sequence[str]) -> list[Place]:
+    """The named places, in the order of the names; the network runs once.
+
+    Raises:
+        UsageError, ModelError: as `place_of`.
+    """
+    modules = []
+    for name in names:
+        module, enters = module_of(network, name)
+        if enters:
+            raise UsageError(f"{name} names what enters the output layer; name a stage, or a module by its path")
+        modules.append(module)
+    return [_place(*each) for each in zip(names, modules, _run(network, images, modules), strict=True)]
 
 
 def spatial_place(network: nn.Module, images: Float[Tensor, "n c h w"], name: str | None, what: str) -> Place:
@@ -136,6 +137,18 @@ def _default(network: nn.Module, images: Tensor) -> Place:
     if not with_maps:
         raise ModelError(f"{type(network).__name__} has no layer whose maps have more than one place")
     return max(with_maps, key=lambda each: each[0])[1]
+
+
+def _place(name: str, module: nn.Module, shapes: list[tuple[int, ...]]) -> Place:
+    if not shapes:
+        raise ModelError(f"{name} did not run for this image; choose another stage or layer")
+    if len(shapes) > 1:
+        raise ModelError(
+            f"{name} runs {len(shapes)} times for one image, so it is not one place; choose a stage or layer around it"
+        )
+    if not shapes[0]:
+        raise ModelError(f"{name} ({type(module).__name__}) gives no single tensor; choose a stage or layer within it")
+    return Place(name, module, shapes[0])
 
 
 def _run(network: nn.Module, images: Tensor, modules: list[nn.Module]) -> list[list[tuple[int, ...]]]:

@@ -70,9 +70,13 @@ def received(model: Model, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n
 
     Of other sizes than the network's they may be, too: where its mean is an image, each channel's mean takes its place.
     """
-    spec = _at(model.bundle.preprocessing, (images.shape[2], images.shape[3]))
-    pixels = (images.to(model.device) * spec.scale).contiguous(memory_format=torch.channels_last)
-    return spec.normalise(pixels)
+    return normalised(model.bundle.preprocessing, images.to(model.device))
+
+
+def normalised(spec: Preprocessing, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """As `received`, by the preprocessing alone, on the images' own device."""
+    spec = _at(spec, (images.shape[2], images.shape[3]))
+    return spec.normalise((images * spec.scale).contiguous(memory_format=torch.channels_last))
 
 
 def black(model: Model) -> Float[Tensor, "1 c s s"]:

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from fovea.cost.receptive_field import IMAGE, UNKNOWN, Field
-from fovea.cost.report import inspect
+from fovea.cost.receptive_field import IMAGE, Field
 from fovea.data.fitted import Fitted
 from fovea.data.sets import Split
-from fovea.errors import DataError, FoveaError, NumbersError, require
+from fovea.errors import DataError, NumbersError, require
 from fovea.explain.aims import unit_of
+from fovea.explain.fields import fields_of
 from fovea.explain.places import Place, place_of
 from fovea.explain.reaching import reach
 from fovea.explain.untouched import untouched
@@ -119,7 +119,8 @@ def units(
         place = place_of(network, spec.normalise(fitted.gather(np.arange(1)).to(model.device)), layer)
         wanted = [unit_of(place, channel).channel for channel in channels or range(min(TOP, place.shape[0]))]
         largest, means, where = _largest(model, fitted, place, wanted)
-        field = _field(network, place, (spec.in_channels, spec.image_size))
+        images = (spec.in_channels, spec.image_size)
+        field = fields_of(network, [place.module], images)[0] if place.maps else IMAGE
     found = []
     for column, channel in enumerate(wanted):
         order = np.lexsort((-means[:, column], -largest[:, column]))[: min(top, len(split))]
@@ -170,25 +171,6 @@ def _cut(
         )
         for row, activation, box, picture in zip(order, activations, boxes, pictures, strict=True)
     )
-
-
-def _field(network: nn.Module, place: Place, images: tuple[int, int]) -> Field:
-    """What a unit of the place sees: that of the last layer in it."""
-    if not place.maps:
-        return IMAGE
-    path = next(name for name, module in network.named_modules() if module is place.module)
-    try:
-        rows = inspect(network, image_size=images[1], in_channels=images[0]).rows
-    except FoveaError:  # a network that cannot be followed without numbers
-        return UNKNOWN
-    inside = [n for n, row in enumerate(rows) if row.field and f"{row.path}.".startswith(f"{path}." if path else "")]
-    field = rows[inside[-1]].field if inside else None
-    if field is None or not field.known or len(field.axes) not in (0, 2):
-        return UNKNOWN
-    before = [row.field.axes for row in rows[: inside[-1]] if row.field and len(row.field.axes) == 2]
-    enlarged = any(axis.stride > own.stride for axes in before for axis, own in zip(axes, field.axes, strict=False))
-    uneven = any(number != int(number) for axis in field.axes for number in axis)
-    return UNKNOWN if enlarged or uneven else field  # behind an enlargement, too, fields do not move by even steps
 
 
 def _box(field: Field, place: Place, position: int, side: int) -> tuple[int, int, int, int]:

@@ -21,13 +21,13 @@ SAYS: Final = {
 MEANS: Final[dict[str, tuple[float, ...]]] = {
     "imagenet": (0.485, 0.456, 0.406),
     "tf": (0.5, 0.5, 0.5),
-    "caffe": (123.68, 116.779, 103.939),  # red first: the kernels are turned round instead
+    "caffe": (123.68 / 255, 116.779 / 255, 103.939 / 255),  # red first: the kernels are turned round instead
     "unit": (0.0,),
 }
 DEVIATIONS: Final[dict[str, tuple[float, ...]]] = {
     "imagenet": (0.229, 0.224, 0.225),
     "tf": (0.5, 0.5, 0.5),
-    "caffe": (1.0,),
+    "caffe": (1 / 255,),
     "unit": (1.0,),
 }
 SAME = 1e-4  # within which numbers are a convention's
@@ -54,7 +54,6 @@ def preprocessing(name: str, image_size: int, *, in_channels: int = 3, resize: i
         image_size=image_size,
         resize=round(image_size * SHARE) if resize is None else resize,
         in_channels=in_channels,
-        scale=1.0 if name == "caffe" else 255.0,
         mean=_each(MEANS[name], in_channels),
         std=_each(DEVIATIONS[name], in_channels),
     )
