@@ -63,6 +63,16 @@ ALLOWED: dict[str, set[str]] = {
         "randomness",
         "runtime",
     },
+    "style": {
+        "cost",  # receptive fields, by which tiles are cut; memory foreseen
+        "data",
+        "errors",
+        "explain",  # places of a network, and what reaches them; total variation
+        "files",
+        "randomness",
+        "runtime",
+        "training",  # the arithmetic that pays on a device
+    },
 }
 SEE_ALL = ("commands", "__init__", "__main__")
 

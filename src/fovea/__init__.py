@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fovea.runtime.features import features
     from fovea.runtime.model import Model, load
     from fovea.runtime.predict import Prediction, predict
+    from fovea.style.stylising import stylise
     from fovea.training.options import TrainingOptions
     from fovea.training.train import Run, train
     from fovea.transfer.comparing import compare_ways
@@ -55,6 +56,7 @@ _HOMES = {
     "load": "fovea.runtime.model",
     "open_data": "fovea.data.opening",
     "predict": "fovea.runtime.predict",
+    "stylise": "fovea.style.stylising",
     "train": "fovea.training.train",
 }
 
@@ -82,6 +84,7 @@ __all__ = [
     "load",
     "open_data",
     "predict",
+    "stylise",
     "train",
 ]
 

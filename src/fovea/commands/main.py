@@ -36,7 +36,10 @@ VERBS = {
         "import": "weights of torchvision, timm, Keras or a file become a model of ours, every tensor accounted for",
         "transfer": "from published weights to your own classes: probe, SVM, fine-tuning and scratch, compared",
     },
-    "look": {"explain": "which pixels made a model say this of an image; what its layers have learned"},
+    "look": {
+        "explain": "which pixels made a model say this of an image; what its layers have learned",
+        "stylise": "one picture's content in the style of others, by search or by a network taught the style",
+    },
 }
 EXAMPLES = """examples:
   fovea train                             LeNet-5 on the digits that come with scikit-learn, in a minute

@@ -14,7 +14,7 @@ from fovea.errors import UsageError
 
 T = TypeVar("T")
 
-SHORT = {"-b": "--batch-size", "-j": "--workers"}
+SHORT = {"-b": "--batch-size", "-j": "--workers", "-o": "--out"}
 
 
 def parse(kind: type[T], verb: str, arguments: Sequence[str], *, default: T | None = None) -> T:

@@ -12,20 +12,20 @@ PAUSE = 30.0  # seconds between two lines where there is no terminal
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to be told (done, all), from one thread; what it shows is gone afterwards."""
+def counting(what: str) -> Iterator[Callable[..., None]]:
+    """A function to be told (done, all), and more in words, from one thread; what it shows is gone afterwards."""
     started = time.monotonic()
     shown = 0.0
     terminal = sys.stderr.isatty()
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, more: str = "") -> None:
         nonlocal shown
         now = time.monotonic()
         if now - started < PATIENCE or (now - shown < (0.1 if terminal else PAUSE) and done < total):
             return
         shown = now
         left = (now - started) / max(done, 1) * (total - done)
-        line = f"{what}: {done:,} of {total:,}, about {left:,.0f} s left"
+        line = f"{what}: {done:,} of {total:,}, about {left:,.0f} s left{more and f', {more}'}"
         sys.stderr.write(f"\r\033[K{line}" if terminal else f"{line}\n")
         sys.stderr.flush()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from fovea.errors import NumbersError
 from fovea.style.aim import Terms
 
-HISTORY = int(__import__("os").environ.get("H","20"))  # steps that L-BFGS remembers, two pictures each
+HISTORY = 20  # steps that L-BFGS remembers, two pictures each
 FIRST = 2e-4  # how far the first step moves pixels of 0 to 1 on average
 VECTORS = 10  # further pictures that it and its line search hold
 MOST = 3  # evaluations a step on average, at which it ends though steps are left

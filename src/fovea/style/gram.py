@@ -20,23 +20,34 @@ def gram(maps: Float[Tensor, "1 c h w"], shares: Float[Tensor, "h w"] | None = N
     Source: Gatys, Ecker and Bethge 2016, CVPR, equation 3; with shares Gatys et al. 2017, arXiv:1611.07865, equation 6,
     whose guidance channels are the roots of our shares.
     """
-    rows = maps[0].permute(1, 2, 0).flatten(0, 1)
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    found: Tensor = _Gram.apply(rows, None if shares is None else shares.flatten()[:, None])
+    found: Tensor = _Gram.apply(maps, shares)
     return found
 
 
 class _Gram(torch.autograd.Function):
-    """rowsᵀ · (shares × rows). Its gradient is one product; autograd, which knows of no symmetry, would do two."""
+    """rowsᵀ · (shares × rows), a row being a place. Its gradient is one product; autograd would do two.
+
+    Of maps in bf16 only these are kept, not the float32 numbers that are added up.
+    """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, shares: Tensor | None) -> Tensor:
-        ctx.save_for_backward(rows, shares)
-        return rows.T @ (rows if shares is None else rows * shares)
+    def forward(ctx: Any, maps: Tensor, shares: Tensor | None) -> Tensor:
+        ctx.save_for_backward(maps, shares)
+        rows = _rows(maps)
+        return rows.T @ (rows if shares is None else rows * shares.flatten()[:, None])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        rows, shares = ctx.saved_tensors
-        moved = rows @ (gradient + gradient.T)
-        return (moved if shares is None else moved * shares), None
+        maps, shares = ctx.saved_tensors
+        moved = _rows(maps) @ (gradient + gradient.T)
+        if shares is not None:
+            moved = moved * shares.flatten()[:, None]
+        _, channels, height, width = maps.shape
+        return moved.to(maps.dtype).view(1, height, width, channels).permute(0, 3, 1, 2), None
+
+
+def _rows(maps: Float[Tensor, "1 c h w"]) -> Float[Tensor, "p c"]:
+    """Maps as a row of filters' responses for each place, of float32 at least."""
+    rows = maps[0].permute(1, 2, 0).flatten(0, 1)
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fovea.cost.receptive_field import Field
-from fovea.errors import ModelError, ShapeError
+from fovea.errors import MachineError, ModelError, ShapeError
 from fovea.explain.fields import fields_of
 from fovea.explain.places import Place, places_of
 from fovea.explain.reaching import black, normalised
@@ -118,11 +118,15 @@ class Perception:
                 self.network(normalised(self.spec, images))
             except (RuntimeError, ShapeError) as error:
                 height, width = images.shape[2:]
-                if len(found) == len(self.layers.all) or "size" not in str(error):
-                    raise
+                if "memory" in str(error):
+                    raise MachineError(
+                        f"{width}×{height} pixels do not fit in memory; take a smaller size, or a lower --memory, below "
+                        f"which the picture is worked on in tiles"
+                    ) from error
+                missing = next(name for name in self.paths if name not in found)
                 raise ShapeError(
-                    f"{width}×{height} pixels are too few for {self.layers.all[len(found)]}: {error}; take a larger "
-                    f"size, or earlier layers"
+                    f"{width}×{height} pixels do not get as far as {missing} ({error}); take a larger size, or earlier "
+                    f"layers"
                 ) from error
         return found
 
@@ -138,8 +142,10 @@ class Perception:
 
     def fields(self) -> dict[str, Field]:
         """What a place of each layer sees."""
-        modules = [self.network.get_submodule(path) for path in self.paths.values()]
-        found = fields_of(self.network, modules, (self.spec.in_channels, self.spec.image_size))
+        empty = {id(each): nn.Parameter(torch.empty(each.shape, device="meta")) for each in self.network.parameters()}
+        twin = copy.deepcopy(self.network, empty)  # in float32, whatever the weights are in
+        modules = [twin.get_submodule(path) for path in self.paths.values()]
+        found = fields_of(twin, modules, (self.spec.in_channels, self.spec.image_size))
         return dict(zip(self.paths, found, strict=True))
 
     def weights(self) -> int:
@@ -150,6 +156,8 @@ class Perception:
         """A hook that keeps what leaves a layer, and ends the pass once all has been read."""
 
         def leaving(_: object, __: object, output: Tensor) -> None:
+            if output.is_meta:  # a network that explains why it failed tries itself without numbers
+                return
             found[name] = output
             if len(found) == len(self.paths):
                 raise _Enough

@@ -15,7 +15,7 @@ from fovea.errors import ShapeError
 LUMA = (0.299, 0.587, 0.114)  # what red, green and blue add to brightness (ITU-R 601)
 LEAST = 8  # pixels of a picture's shorter side, before and after it is fitted
 
-Picture = UInt8[NDArray[np.uint8], "h w 3"]
+Picture = UInt8[NDArray[np.uint8], "_ _ 3"]  # height, width and RGB, of any size
 
 
 def fitted_size(picture: Picture, longest: int, what: str = "the picture") -> tuple[int, int]:
