@@ -189,11 +189,12 @@ def test_each_bad_file_is_found_by_its_name_and_its_reason(planted: Path, capsys
         assert bad["path"] in bad["sentence"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_training_refuses_what_check_finds_and_goes_on_without_it_when_told(
     planted: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     bad = len(CONTENTS) + len(MADE) + 1
-    arguments = ["train", "cifar_resnet20", str(planted), "--epochs", "1", "-b", "4", "--out", str(tmp_path / "run")]
+    arguments = ["train", "lenet5", str(planted), "--epochs", "1", "-b", "4", "--out", str(tmp_path / "run")]
     assert main(arguments) == 3
     sentence = capsys.readouterr().err
     assert f"{bad} of {bad + 20} files" in sentence
@@ -315,11 +316,12 @@ def test_a_fold_and_a_fraction_of_a_named_set_are_checked_as_they_would_be_train
     assert some["splits"]["train"] < 545
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_evaluate_takes_the_way_out_that_its_own_message_names(
     pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = str(tmp_path / "run")
-    assert main(["train", "cifar_resnet20", str(pets), "--epochs", "1", "-b", "8", "--out", run]) == 0
+    assert main(["train", "lenet5", str(pets), "--epochs", "1", "-b", "8", "--out", run]) == 0
     (pets / "cat/broken.png").write_bytes(b"")
     assert main(["evaluate", run, "--data", str(pets)]) == 3
     assert "--allow-bad 1" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def transparent(network):
     A convolution takes the mean over channels and the sum over its window: so the gradient at the edge of a deep
     network's field does not vanish, and that in the middle stays within what double precision holds.
     """
-    network = network.double().eval()
+    network = network.double().eval().requires_grad_(requires_grad=False)  # the images' gradient is all that is asked
     for name, parameter in network.named_parameters():
         if parameter.dim() > 1:
             parameter.fill_(1 / parameter.shape[1])

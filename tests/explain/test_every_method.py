@@ -27,7 +27,7 @@ from fovea.runtime.features import features
 from fovea.runtime.model import Model
 from tests.explain.conftest import state
 
-NETWORKS = {  # the size of image to try, and the methods that refuse, with the reason
+NETWORKS = {  # the size of image that it is built for, and the methods that refuse, with the reason
     "lenet5": (32, {"cam": "does something else"}),
     "lenet5_1998": (
         32,
@@ -38,12 +38,12 @@ NETWORKS = {  # the size of image to try, and the methods that refuse, with the 
         },
     ),
     "cifar_nin": (32, {}),
-    "alexnet_one_tower": (224, {"cam": "does something else"}),
+    "alexnet_one_tower": (96, {"cam": "does something else"}),
     "googlenet": (64, {}),
     "cifar_resnet20": (32, {"deconvnet": "has no max pooling"}),
     "cifar_densenet_40_12": (32, {"deconvnet": "has no max pooling"}),
     "se_resnet50": (64, {}),
-    "cifar_nasnet_a": (32, {"cam": "behind normal17 this network does something else"}),  # a ReLU
+    "cifar_nasnet_a": (16, {"cam": "behind normal17 this network does something else"}),  # a ReLU
     "mobilenet_v2": (64, {"deconvnet": "has no max pooling"}),
     "efficientnet_b0": (64, {"deconvnet": "runs silu too", "guided_backpropagation": "runs silu too"}),
 }
@@ -53,7 +53,7 @@ QUICK = ExplainOptions(grid=2, samples=2, most_steps=17, batch_size=2)
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
     torch.manual_seed(0)
-    return request.param, build(request.param)
+    return request.param, build(request.param, image_size=NETWORKS[request.param][0])
 
 
 @pytest.mark.parametrize("method", METHODS)

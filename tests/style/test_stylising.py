@@ -76,12 +76,12 @@ def test_masks_keep_each_style_to_its_region(model):
     left[:, :32] = 255
     red, blue = (np.broadcast_to(np.uint8(c), (40, 40, 3)).copy() for c in ([220, 40, 40], [40, 40, 220]))
     asked = options(size=(64,), steps=40, strength=0.9)
-    found = stylise(content, [red, blue], model, options=asked, masks=[left, 255 - left]).picture.astype(int)
-    redness = found[:, :, 0] - found[:, :, 2]
-    assert redness[:, :24].mean() > redness[:, 40:].mean() + 20
-    both = stylise(content, [red, blue], model, options=asked).picture.astype(int)
-    redness = both[:, :, 0] - both[:, :, 2]
-    assert abs(redness[:, :24].mean() - redness[:, 40:].mean()) < 10
+    gaps = []
+    for masks in ([left, 255 - left], [255 - left, left]):
+        found = stylise(content, [red, blue], model, options=asked, masks=masks).picture.astype(int)
+        redness = found[:, :, 0] - found[:, :, 2]
+        gaps.append(redness[:, :24].mean() - redness[:, 40:].mean())
+    assert gaps[0] > 20 > -20 > gaps[1]
 
 
 def test_of_several_styles_the_heavier_one_shows(model):
@@ -121,7 +121,7 @@ def test_total_variation_smooths(model):
 def test_in_tiles_the_picture_is_the_same():
     asked = options(size=(256,), steps=4)
     content = picture(1, 256, 200)
-    model = model_of(vgg_like(channels=(16, 8, 8, 8, 8)))
+    model = model_of(vgg_like(channels=(32, 8, 8, 8, 8)))
     whole = stylise(content, striped(), model, options=asked)
     limit = (whole.plans[0].bytes - 1) / 2**30
     tiled = stylise(content, striped(), model, options=options(size=(256,), steps=4, memory=limit))
@@ -210,7 +210,7 @@ def test_options_out_of_range_are_refused(changes, message):
 
 @pytest.mark.parametrize("given", [np.zeros((40, 48), np.uint8), np.zeros((40, 48, 3)), [[1, 2]]])
 def test_what_is_no_picture_is_told(given):
-    with pytest.raises(ShapeError, match="the content is .*; give a file, or an array"):
+    with pytest.raises(ShapeError, match=r"the content is .*; give a file, or an array"):
         Pictures.read(given, striped(), (), None, options())
 
 

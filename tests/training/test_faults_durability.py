@@ -45,7 +45,8 @@ from pathlib import Path
 from fovea import files
 from fovea.commands.main import main
 from fovea.training import checkpoints, loop, train
-import sklearn.datasets, lightning.fabric, safetensors.torch
+import fovea.architectures.lenet, fovea.commands.progress, fovea.commands.train, fovea.transfer.starting
+import sklearn.datasets, lightning.fabric, safetensors.torch, sympy, tyro
 
 train.draw = lambda *_: None
 rate, save = loop.learning_rate, checkpoints.save

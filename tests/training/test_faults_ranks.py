@@ -185,7 +185,8 @@ import json, os, signal, sys, time
 from pathlib import Path
 from fovea.commands.main import main
 from fovea.training import checkpoints, loop, train
-import sklearn.datasets, lightning.fabric, safetensors.torch
+import fovea.architectures.lenet, fovea.commands.progress, fovea.commands.train, fovea.transfer.starting
+import sklearn.datasets, lightning.fabric, safetensors.torch, sympy, tyro
 
 train.draw = lambda *_: None
 rate, gradients = loop.learning_rate, loop.Step._gradients

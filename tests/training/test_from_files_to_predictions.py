@@ -24,6 +24,7 @@ from fovea.training.options import TrainingOptions, from_json
 from fovea.training.options import options as flat_options
 from fovea.training.ranks import Ranks
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 EVERYTHING = Augmentation(
     crop="area",
     flip=True,

@@ -190,8 +190,18 @@ def test_checkpoints_differ_in_the_first_tensor_that_is_not_the_same_to_the_bit(
 REAL = ["lenet5", "digits", "--image-size", "16", "-b", "256", "--epochs", "3"]
 
 
+WITHOUT_PICTURES = """
+import sys
+from fovea.commands.main import main
+from fovea.training import train
+
+train.draw = lambda *_: None
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_a_real_run_is_proven():
-    verdict = prove_resume([sys.executable, "-m", "fovea", "train", *REAL], steps=12, kills=1, seed=0)
+    verdict = prove_resume([sys.executable, "-c", WITHOUT_PICTURES, "train", *REAL], steps=12, kills=1, seed=0)
     assert verdict.equal, verdict
     assert (verdict.steps, len(verdict.killed_after)) == (12, 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -51,17 +52,20 @@ if rank == 0:
 """
 
 
-def ran(ranks, out, name="lenet5", built=None, **changes):
+def torchrun(code, *arguments, ranks):
+    """As `forked` does, but all of it torchrun's way."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    script = Path(arguments[2]).with_suffix(".py")
+    script.write_text(code)
+    command = [*launcher, str(script), *arguments]
+    return [subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)]
+
+
+def ran(how, ranks, out, name="lenet5", built=None, **changes):
     """What rank 0 printed, the weights in the bundle, and the first step's gradients of each rank."""
-    given = [name, json.dumps(changes), str(out), json.dumps(built or {})]
-    script = out.with_suffix(".py")
-    script.write_text(SCRIPT)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    done = subprocess.run(
-        [sys.executable, *launcher, str(script), *given], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    done = how(SCRIPT, name, json.dumps(changes), str(out), json.dumps(built or {}), ranks=ranks)
+    assert not any(each.returncode for each in done), "\n".join(each.stderr[-3000:] for each in done)
+    said = json.loads(next(line for line in done[0].stdout.splitlines() if line.startswith("{")))
     weights = safetensors.torch.load_file(out / "bundle/weights.safetensors")
     gradients = [torch.load(out.with_suffix(f".gradients{rank}"), weights_only=True) for rank in range(ranks)]
     return said, weights, gradients
@@ -73,9 +77,9 @@ def close(one, other, tolerance=1e-4):
         assert difference <= tolerance * max(1.0, float(other[name].abs().max())), (name, difference)
 
 
-def test_two_ranks_train_in_parts_as_one_with_the_whole_batch(tmp_path):
-    one = ran(1, tmp_path / "one", clip=0.5)
-    two = ran(2, tmp_path / "two", clip=0.5, accumulate=3)
+def test_two_ranks_train_in_parts_as_one_with_the_whole_batch(forked, tmp_path):
+    one = ran(forked, 1, tmp_path / "one", clip=0.5)
+    two = ran(torchrun, 2, tmp_path / "two", clip=0.5, accumulate=3)
     close(two[2][0], two[2][1], 0.0)
     close(two[2][0], one[2][0])
     close(two[1], one[1])
@@ -86,21 +90,21 @@ def test_two_ranks_train_in_parts_as_one_with_the_whole_batch(tmp_path):
         assert row["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-3)
 
 
-def test_synchronised_batch_norm_makes_two_ranks_one_batch(tmp_path):
+def test_synchronised_batch_norm_makes_two_ranks_one_batch(forked, tmp_path):
     residual = {"name": "cifar_resnet20", "epochs": 1}
-    one = ran(1, tmp_path / "one", **residual)
-    two = ran(2, tmp_path / "two", sync_batch_norm=True, **residual)
-    apart = ran(2, tmp_path / "apart", **residual)
+    one = ran(forked, 1, tmp_path / "one", **residual)
+    two = ran(forked, 2, tmp_path / "two", sync_batch_norm=True, **residual)
+    apart = ran(forked, 2, tmp_path / "apart", **residual)
     close(two[2][0], one[2][0], 1e-3)
     close(two[1], one[1], 1e-3)
     with pytest.raises(AssertionError):
         close(apart[2][0], one[2][0], 1e-3)
 
 
-def test_auxiliary_classifiers_learn_under_two_ranks(tmp_path):
+def test_auxiliary_classifiers_learn_under_two_ranks(forked, tmp_path):
     built = {"image_size": 80, "in_channels": 1, "auxiliary": True, "stem": "small"}
-    given = {"name": "googlenet", "built": built, "epochs": 1, "batch_size": 6, "max_steps": 2, "warmup_epochs": 0.0}
-    said, _, gradients = ran(2, tmp_path / "two", **given)
+    given = {"name": "googlenet", "built": built, "epochs": 1, "batch_size": 6, "max_steps": 1, "warmup_epochs": 0.0}
+    said, _, gradients = ran(forked, 2, tmp_path / "two", **given)
     close(gradients[0], gradients[1], 0.0)
     touched = [name for name, gradient in gradients[0].items() if gradient.abs().max() > 0]
     assert {name.split(".")[0] for name in touched} == {"features", "head", "auxiliary"}
@@ -108,10 +112,10 @@ def test_auxiliary_classifiers_learn_under_two_ranks(tmp_path):
 
 
 @pytest.mark.slow
-def test_towers_on_two_ranks_train_as_on_one_device(tmp_path):
+def test_towers_on_two_ranks_train_as_on_one_device(forked, tmp_path):
     built = {"image_size": 64, "in_channels": 1, "stem": "small"}
     given = {"name": "alexnet", "built": built, "epochs": 1, "batch_size": 12, "max_steps": 2}
-    one = ran(1, tmp_path / "one", **given)
-    two = ran(2, tmp_path / "two", towers_apart=True, **given)
+    one = ran(forked, 1, tmp_path / "one", **given)
+    two = ran(forked, 2, tmp_path / "two", towers_apart=True, **given)
     close(two[1], one[1])
     assert two[0]["history"][0]["loss"] == pytest.approx(one[0]["history"][0]["loss"], rel=1e-4)

@@ -16,17 +16,18 @@ from fovea.training.options import Stages, TrainingOptions, Update, options
 from fovea.training.stages import HEAD, Stagewise, stages_of
 from fovea.training.train import train
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 NAME = "cifar_resnet20"
 
 
 @pytest.fixture
 def data() -> Data:
     drawn = np.random.default_rng(0)
-    return open_data((drawn.integers(0, 256, (60, 32, 32, 3), np.uint8), np.arange(60) % 3))
+    return open_data((drawn.integers(0, 256, (60, 16, 16, 3), np.uint8), np.arange(60) % 3))
 
 
 def resnet() -> nn.Module:
-    return build(NAME, num_classes=3, seed=0)
+    return build(NAME, num_classes=3, image_size=16, seed=0)
 
 
 def told(**changes: object) -> TrainingOptions:

@@ -312,6 +312,7 @@ sys.exit(main(arguments))
 
 def test_a_run_killed_mid_epoch_after_a_checkpoint_and_while_writing_ends_in_the_same_bundle(
     tmp_path,
+    forked,
     monkeypatch,
     capsys,
     read_files,
@@ -320,8 +321,7 @@ def test_a_run_killed_mid_epoch_after_a_checkpoint_and_while_writing_ends_in_the
     assert main([*DIGITS, "--out", "whole"]) == 0
     arguments = [*DIGITS, "--out", "killed"]
     for where, number in (("step", 11), ("saved", 16), ("writing", 1)):
-        command = [sys.executable, "-c", KILL, where, str(number), *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        (done,) = forked(KILL, where, str(number), *arguments)
         assert done.returncode == -signal.SIGKILL, done.stderr
         arguments = ["train", "--resume", "killed"]
     assert main(arguments) == 0

@@ -16,6 +16,7 @@ from fovea.data.preprocessing import Preprocessing
 from fovea.data.sets import Data
 from fovea.errors import ModelError, Stopped, UsageError
 from fovea.runtime.features import features
+from fovea.training import train as module_of_train
 from fovea.transfer import remembering, trying
 from fovea.transfer.comparing import compare_ways
 from fovea.transfer.options import TransferOptions
@@ -29,8 +30,10 @@ def asked(ways: str, **changes: object) -> TransferOptions:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache_and_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here looks at the pictures of a trained way, which take longer than its training."""
     monkeypatch.setattr(remembering, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(module_of_train, "draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -229,12 +229,14 @@ def _filled(builder: Callable[..., Any], arguments: dict[str, Any], seed: int | 
     """Build without memory, then allocate once and draw each tensor once."""
     import torch
 
+    from fovea.architectures.undrawn import Undrawn
+
     unknown = set(arguments) - set(inspect.signature(builder).parameters)
     for name in sorted(unknown):
         taken = inspect.signature(builder).parameters
         raise UsageError(f"{builder.__name__} takes no {name}; it takes {', '.join(taken)}.{suggestion(name, taken)}")
     device = torch.get_default_device()
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         network: nn.Module = builder(**arguments)
     if device.type != "meta":
         # As `to_empty` does, whose empty_like of a tensor without numbers would import sympy, which takes a second.

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -29,7 +28,7 @@ from fovea.style.sizing import Picture, fitted
 from fovea.style.styler import apply
 from fovea.style.styler_file import load_styler
 from fovea.style.stylist import Moment, Stylised, Stylist
-from fovea.style.teaching import teach
+from fovea.style.teaching import Teacher, TeachingStep
 from fovea.style.teaching_options import TeachingOptions
 from fovea.training.stopping import StopFlag, stop_on_signals
 
@@ -110,10 +109,10 @@ def teach_model(asked: Stylise, options: TeachingOptions, found: Found, out: Pat
     model = load_model(found, device=asked.device, network=asked.network)
     with stop_on_signals() as flag, counting("learning") as progress:
 
-        def watch(step: Any) -> None:
+        def watch(step: TeachingStep) -> None:
             progress(step.step, options.steps, f"content {step.content:.4g}, style {step.style:.4g}")
 
-        taught = teach(style, images, model, options=options, out=out, watch=watch, stop=lambda: _stopped(flag))
+        taught = Teacher(style, model, options).teach(images, out, watch=watch, stop=lambda: _stopped(flag))
     print(json.dumps({"model": str(out), "steps": taught.steps}) if asked.json else f"model: {out}\n{taught}")
     _end(flag, taught.finished, f"{out} holds what was learned in {taught.steps:,} steps; the same command goes on")
     return 0

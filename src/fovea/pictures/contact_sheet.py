@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fovea.errors import DataError, ShapeError
-from fovea.pictures.figure import GREY, LEFT, fit, house_style, png, sheet
+from fovea.pictures.figure import GREY, LEFT, bare, fit, house_style, png, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def draw(
         figure = sheet(max(NARROWEST, cell * across), _height(images, cell) * down + 0.8, title)
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat:
-            axes.axis("off")
+            bare(axes)
         for axes in grid.flat[len(images) :]:
             axes.remove()
         for axes, image, caption in zip(grid.flat, images, captions, strict=False):

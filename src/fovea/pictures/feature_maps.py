@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fovea.errors import NumbersError, ShapeError
-from fovea.pictures.figure import house_style, png, sheet
+from fovea.pictures.figure import bare, house_style, png, sheet
 from fovea.pictures.filters import GAP, mosaic
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def draw(maps: NDArray[np.floating[Any]], *, title: str) -> Figure:
     with house_style():
         figure = sheet(max(4.8, CELL * across + 1.0), CELL * down * maps.shape[1] / maps.shape[2] + 0.8, title + left)
         axes = figure.subplots()
-        axes.axis("off")
+        bare(axes)
         axes.set_anchor("NW")
         dots = mosaic(maps[order, :, :, None], across)[:, :, 0]
         colours, low = ("RdBu_r", -end) if signed else ("viridis", 0.0)

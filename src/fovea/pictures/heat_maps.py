@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fovea.errors import NumbersError, ShapeError
 from fovea.pictures.contact_sheet import check_images
-from fovea.pictures.figure import GREY, fit, house_style, png, sheet
+from fovea.pictures.figure import GREY, bare, fit, house_style, png, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def draw(image: NDArray[np.uint8], heats: Sequence[Heat], *, title: str, words: 
         figure = sheet(CELL * across, (inside + 0.5) * down + 0.4 + LEGEND * len(scales(heats)), title)
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat:
-            axes.axis("off")
+            bare(axes)
             axes.set_anchor("N")
         for axes in grid.flat[count:]:
             axes.remove()

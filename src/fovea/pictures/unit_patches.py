@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fovea.errors import DataError, ShapeError
 from fovea.pictures.contact_sheet import check_images
-from fovea.pictures.figure import GREY, fit, house_style, png, sheet
+from fovea.pictures.figure import GREY, bare, fit, house_style, png, sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ def draw(units: Sequence[Patches], *, title: str) -> Figure:
         figure = sheet(max(4.8, BLOCK * wide * across), (BLOCK + 0.35) * down + 0.6, title)
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat:
-            axes.axis("off")
+            bare(axes)
             axes.set_anchor("N")
         for axes, unit in zip(grid.flat, units, strict=False):
             axes.imshow(_paired(unit, wide))

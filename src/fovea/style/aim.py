@@ -118,9 +118,14 @@ class Aim:
         found = [torch.zeros((), device=next(iter(self.scales.values())).device)]
         for region, own in zip(self.regions, grams, strict=False):
             for wanted, weight in zip(region.grams, region.weights, strict=True):
-                each = [(own[name] - wanted[name]).square().mean() / len(own[name]) ** 2 for name in self.layers.style]
-                found.append(region.area * weight * torch.stack(each).sum())
+                found.append(region.area * weight * style_distance(own, wanted))
         return self.weights.style * torch.stack(found).sum()
+
+
+def style_distance(own: dict[str, Float[Tensor, "c c"]], wanted: dict[str, Float[Tensor, "c c"]]) -> Tensor:
+    """Mean squared differences of Gram matrices, each divided by the square of the number of filters, added up."""
+    each = [(own[name] - other).square().mean() / len(other) ** 2 for name, other in wanted.items()]
+    return torch.stack(each).sum()
 
 
 def outer(scales: Float[Tensor, "c"]) -> Float[Tensor, "c c"]:

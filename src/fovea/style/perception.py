@@ -120,8 +120,8 @@ class Perception:
                 height, width = images.shape[2:]
                 if "memory" in str(error):
                     raise MachineError(
-                        f"{width}×{height} pixels do not fit in memory; take a smaller size, or a lower --memory, below "
-                        f"which the picture is worked on in tiles"
+                        f"{width}×{height} pixels do not fit in memory; take a smaller size, or a lower --memory, so "
+                        f"that the picture is worked on in tiles"
                     ) from error
                 missing = next(name for name in self.paths if name not in found)
                 raise ShapeError(
