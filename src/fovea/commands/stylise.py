@@ -96,9 +96,8 @@ def run(arguments: list[str]) -> int:
     keep_memory()
     from fovea.commands.stylising import stylise_folder, stylise_one
 
-    return (
-        stylise_folder(asked, found, _out(asked, folder)) if folder else stylise_one(asked, found, _out(asked, folder))
-    )
+    work = stylise_folder if folder else stylise_one
+    return work(asked, found, _out(asked, folder))
 
 
 def _teach(asked: Stylise) -> int:

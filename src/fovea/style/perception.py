@@ -32,7 +32,7 @@ PROBE = 256  # pixels of the longer side of the photographs by which filters are
 TINY = 1e-12  # the least that is divided by, of a layer of zeros
 MOST = 5  # style layers of a network whose paper names none
 
-Reading = dict[str, Float[Tensor, "n c h w"]]
+Reading = dict[str, Float[Tensor, "_ _ _ _"]]  # by layer; maps of different sizes
 
 
 class _Enough(Exception):
