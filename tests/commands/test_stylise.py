@@ -93,7 +93,7 @@ def test_a_network_is_taught_goes_on_and_stylises(fovea, digits_run, files):
     assert out.splitlines()[0] == "model: taught"
     code, out, _ = fovea(*asked, *quick, "--train-steps", 2)
     assert out.splitlines()[1].startswith("2 steps; of the last 1:")
-    code, out, _ = fovea("stylise", "photo.png", "--model", "taught", "-o", "own.png")
+    code, out, _ = fovea("stylise", "photo.png", "--model", "taught", "--size", 48, "-o", "own.png")
     assert (code, out) == (0, "own.png\n")
     assert Image.open(files / "own.png").size == (48, 40)
     fovea("stylise", "images", "--model", "taught", "-o", "all", "--size", 64)

@@ -22,7 +22,7 @@ from fovea.runtime.find import Found
 from fovea.runtime.predict import find_images
 from fovea.style.frames import stylise_each
 from fovea.style.inputs import Pictures
-from fovea.style.options import LARGEST, StyliseOptions
+from fovea.style.options import StyliseOptions
 from fovea.style.planning import GIB, Plan
 from fovea.style.sizing import Picture, fitted
 from fovea.style.styler import apply
@@ -87,15 +87,12 @@ def apply_model(asked: Stylise, out: Path, *, folder: bool) -> int:
     """One picture or a folder's, in one pass each."""
     styler = load_styler(Path(asked.model or ""))
     contents = find_images([asked.content or ""])
-    longest = None if asked.stylise.size == StyliseOptions().size else asked.stylise.size[0]
     written = []
     with counting("stylising") as progress:
         for n, content in enumerate(contents, start=1):
-            picture = read_image(content)
-            side = longest or min(max(picture.shape[:2]), LARGEST)
             place = _place(asked, content, out) if folder else out
             make_folder(place.parent)
-            _write(place, apply(styler, fitted(picture, side)), None)
+            _write(place, apply(styler, fitted(read_image(content), asked.stylise.size[0])), None)
             written.append(str(place))
             progress(n, len(contents))
     print(json.dumps({"pictures": written}) if asked.json else "\n".join(written))
