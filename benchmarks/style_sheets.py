@@ -57,7 +57,7 @@ def main() -> None:
         shown, captions = [], []
         for style in ("strokes", "mosaic"):
             for strength in (0.1, 0.25, 0.5, 0.75, 0.9):
-                picture, left = stylised(network, folder, "china", style, strength=strength, steps=100)
+                picture, left = stylised(network, folder, "china", style, strength=strength, steps=80)
                 shown.append(picture)
                 captions.append(f"strength {strength:g}\n{left}")
         _write(asked.out / "style_dial.png", shown, captions, "The dial: 1 to 1,000 × (s / (1 - s))²", columns=5)
@@ -65,7 +65,7 @@ def main() -> None:
         shown, captions = [], []
         for sizes in ((128,), (256,), (512,), (128, 256, 512)):
             for scale in (0.5, 1.0):
-                options = {"size": sizes, "style_scale": scale, "strength": 0.75, "steps": 60}
+                options = {"size": sizes, "style_scale": scale, "strength": 0.75, "steps": 50}
                 picture, _ = stylised(network, folder, "flower", "strokes", **options)
                 shown.append(picture)
                 captions.append(f"{', '.join(map(str, sizes))} pixels\nthe style's scale {scale:g}")

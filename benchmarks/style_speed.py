@@ -2,7 +2,6 @@
 
     python benchmarks/style_speed.py vgg19 --rounds 3
     python benchmarks/style_speed.py vgg19 --memory --sizes 256 512 1024
-    python benchmarks/style_speed.py painter --taught
 
 The tutorial's algorithm, written anew here: images channels-first in float32, max pooling, a loss module behind each
 layer whose target it computes once, weights of 1 and 1,000,000, L-BFGS of torch without a line search, pixels clamped
@@ -10,8 +9,7 @@ to [0, 1] before each pass. Both take 256×256 pixels, content conv4_2, style co
 content; ours passes through the network a few times more than it takes steps. Each run is a process of its own, in
 turns, with threads that do not spin, as the command has it; time is that of the search, without loading.
 
-With --memory: the most that a process has held beyond what it held before, beside what was foreseen. With --taught:
-seconds of a taught network's one pass.
+With --memory: the most that a process has held beyond what it held before, beside what was foreseen.
 """
 
 from __future__ import annotations
@@ -40,8 +38,6 @@ from fovea.runtime.model import Model
 from fovea.style.inputs import Pictures
 from fovea.style.options import StyliseOptions
 from fovea.style.sizing import as_images, fitted
-from fovea.style.styler import apply
-from fovea.style.styler_file import load_styler
 from fovea.style.stylist import Stylist
 
 STYLE, CONTENT = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"), "conv4_2"
@@ -154,20 +150,6 @@ def ours(model: Model, pictures: Pictures, options: StyliseOptions) -> dict[str,
     }
 
 
-def in_one_pass(model: Path, folder: Path) -> None:
-    """Print what a picture takes by a network that was taught a style."""
-    keep_memory()
-    styler = load_styler(model)
-    for size in (256, 512, 1024):
-        picture = fitted(read_image(folder / "china.png"), size)
-        times = []
-        for _ in range(9):
-            started = time.perf_counter()
-            apply(styler, picture)
-            times.append(time.perf_counter() - started)
-        print(f"{picture.shape[1]}×{picture.shape[0]} pixels: {statistics.median(times[2:]):.2f} s")
-
-
 def memory() -> tuple[float, float]:
     """MiB that the process holds, and the most it has held."""
     told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -205,12 +187,11 @@ def measured(asked: argparse.Namespace, folder: str, kind: str, size: int, steps
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a bundle of VGG-19; with --taught a network that was taught a style")
+    parser.add_argument("model", help="a bundle of VGG-19")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--taught", action="store_true")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--pictures", help=argparse.SUPPRESS)
@@ -222,9 +203,6 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}")
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder))
-        if asked.taught:
-            in_one_pass(Path(asked.model), Path(folder))
-            return
         if asked.memory:
             for size in asked.sizes:
                 for kind, limit in (("float32", 0.0), ("bf16", 0.0), ("bf16", 0.5)):

@@ -10,7 +10,7 @@ from fovea.style.styler import Styler, apply
 from tests.style.conftest import picture
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 30), (41, 64), (31, 33)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 3), (8, 8), (9, 30), (41, 64), (31, 33)])
 def test_a_picture_of_any_size_comes_out_at_its_own(height, width):
     painted = apply(Styler(width=2), picture(0, height, width))
     assert painted.shape == (height, width, 3)
@@ -40,3 +40,12 @@ def test_with_instance_normalisation_contrast_does_not_matter():
     flat = 0.5 + 0.5 * (images - 0.5)
     with torch.no_grad():
         torch.testing.assert_close(styler(flat), styler(images), rtol=1e-3, atol=1e-3)
+
+
+def test_without_gradients_it_paints_the_same():
+    torch.manual_seed(0)
+    styler = Styler(width=4).eval()
+    images = torch.rand(2, 3, 32, 40)
+    with torch.no_grad():
+        painted = styler(images)
+    torch.testing.assert_close(styler(images).detach(), painted, rtol=1e-4, atol=1e-5)

@@ -93,7 +93,7 @@ def test_images_that_are_none_are_told(model, images, tmp_path):
     images[2].write_bytes(images[2].read_bytes()[:60])
     with pytest.raises(UnreadableImage, match=images[2].name):
         Teacher(striped(), model, options()).teach(images, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / MEANING).exists()
 
 
 def test_a_folder_without_a_network_or_with_a_damaged_one_is_told(model, images, tmp_path):

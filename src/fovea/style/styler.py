@@ -14,6 +14,7 @@ from fovea.style.teaching_options import Normalisation
 
 BLOCKS = 5  # residual blocks
 STRIDE = 4  # what two convolutions of stride 2 shrink by
+LEAST = 8  # pixels that a side is filled up to: maps of one place have no variance to be normalised by
 
 
 class Styler(nn.Module):
@@ -49,9 +50,9 @@ class Styler(nn.Module):
         self.features = nn.Sequential(OrderedDict(parts))
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        """Pictures in [0, 1] painted, in [0, 1]; a side that is no multiple of 4 is filled up by its last pixels."""
+        """Pictures in [0, 1] painted, in [0, 1]; sides below 8 or no multiple of 4 are filled up first."""
         height, width = images.shape[2:]
-        filled = F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        filled = F.pad(images, (0, _missing(width), 0, _missing(height)), mode="replicate")
         return torch.sigmoid(self.features(2 * filled - 1).float())[:, :, :height, :width]
 
 
@@ -77,6 +78,10 @@ def apply(styler: Styler, picture: Picture) -> Picture:
         return as_picture(styler(images))
 
 
+def _missing(side: int) -> int:
+    return max(LEAST, side + -side % STRIDE) - side
+
+
 def _layer(before: int, channels: int, kernel: int, normalisation: Normalisation, *, stride: int = 1) -> nn.Sequential:
     convolution = _padded(nn.Conv2d(before, channels, kernel, stride))
     return nn.Sequential(convolution, _norm(channels, normalisation), nn.ReLU())
@@ -97,5 +102,14 @@ class _Mirrored(nn.Module):
         return F.pad(maps, (self.pixels,) * 4, mode=mode)
 
 
+class _InstanceNorm(nn.InstanceNorm2d):
+    """The same without gradients as groups of one filter, whose kernel takes maps channels-last as they are."""
+
+    def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:  # noqa: A002  # torch's name
+        if torch.is_grad_enabled():
+            return super().forward(input)
+        return F.group_norm(input, self.num_features, self.weight, self.bias, self.eps)
+
+
 def _norm(channels: int, normalisation: Normalisation) -> nn.Module:
-    return nn.InstanceNorm2d(channels, affine=True) if normalisation == "instance" else nn.BatchNorm2d(channels)
+    return _InstanceNorm(channels, affine=True) if normalisation == "instance" else nn.BatchNorm2d(channels)

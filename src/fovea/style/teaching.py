@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from fovea.data.ahead import ahead
-from fovea.data.pixels import read_image
 from fovea.errors import DataError, NumbersError
 from fovea.explain.priors import total_variation
 from fovea.explain.untouched import untouched
-from fovea.randomness import key, permutation, uniforms
+from fovea.randomness import key
+from fovea.runtime.checkpoint import bits
 from fovea.runtime.model import Model
 from fovea.style.aim import VARIATION, outer, style_distance
 from fovea.style.evaluating import style_grams
 from fovea.style.gram import gram
-from fovea.style.perception import Perception, own_layers
+from fovea.style.perception import Perception, arithmetic, own_layers
 from fovea.style.sizing import Picture, as_images, fitted
+from fovea.style.squares import batches, listed
 from fovea.style.styler import Styler
 from fovea.style.styler_file import begun, save
 from fovea.style.teaching_options import TeachingOptions
 from fovea.style.tiles import whole
 from fovea.training.arithmetic import autocast
-
-ROOM = 1.15  # what photographs are larger than the squares cut out of them, at least
+from fovea.training.folder import locked
+from fovea.training.guard import gradient_norm
 
 
 class TeachingStep(NamedTuple):
@@ -83,14 +81,19 @@ class Teacher:
     """
 
     def __init__(self, style: Picture, perceiving: Model, options: TeachingOptions) -> None:
-        self.options = options
+        # What the hardware has is asked once: a network goes on in the precision that it was begun in.
+        self.options = options = replace(options, precision=arithmetic(perceiving, options.precision))
         with untouched(perceiving.network):
             layers = own_layers(perceiving, options.content_layer, options.style_layers)
         self.perception = seen = Perception(perceiving, layers, precision=options.precision)
-        painted = as_images(fitted(style, options.image_size)).to(seen.device)
+        painted = as_images(fitted(style, options.style_size or options.image_size)).to(seen.device)
         self.wanted = style_grams(seen, painted, [whole(layers.all)])
         seen.sizes((options.image_size, options.image_size))
-        self.about = {"network": seen.name, "style": hashlib.sha256(style.tobytes()).hexdigest()[:16]}
+        self.about = {
+            "network": seen.name,
+            "network_weights": _fingerprint(seen.network),
+            "style": hashlib.sha256(style.tobytes()).hexdigest()[:16],
+        }
 
     def teach(
         self,
@@ -114,25 +117,36 @@ class Teacher:
         Raises:
             DataError: no image; one that cannot be read, when its turn comes.
             UsageError: the folder holds a network that is taught otherwise.
-            NumbersError: the loss became NaN or infinite; what was saved before stays.
+            ModelError: what the folder holds is damaged.
+            NumbersError: the loss or its gradient became NaN or infinite; what was saved before stays.
+            RunInUse: another process teaches in that folder.
 
         Source: Johnson, Alahi and Fei-Fei 2016, arXiv:1603.08155, section 3.
         """
         if not images:
             raise DataError("there is no image to learn from")
-        names = "\n".join(path.name for path in images)
-        about = {**self.about, "images": hashlib.sha256(names.encode()).hexdigest()[:16]}
+        about = {**self.about, "images": listed(images)}
+        with locked(out):
+            return self._taught(images, out, about, watch or (lambda _: None), stop or (lambda: False))
+
+    def _taught(
+        self,
+        images: Sequence[Path],
+        out: Path,
+        about: dict[str, Any],
+        watch: Callable[[TeachingStep], None],
+        stop: Callable[[], bool],
+    ) -> Taught:
         styler, adam, taken = self._ready(out, about)
         history: list[TeachingStep] = []
         finished, saved = True, time.monotonic()
-        for batch in self._batches(images, taken):
-            if stop is not None and stop():
+        for batch in batches(images, self.options, taken):
+            if stop():
                 finished = False
                 break
-            history.append(self._step(styler, adam, batch, taken + 1))
+            history.append(self._step(styler, adam, batch.to(self.perception.device), taken + 1))
             taken += 1
-            if watch is not None:
-                watch(history[-1])
+            watch(history[-1])
             if time.monotonic() - saved > 60 * self.options.save_minutes:
                 self._save(out, styler, adam, {"steps": taken, **about})
                 saved = time.monotonic()
@@ -169,7 +183,10 @@ class Teacher:
         reading = seen.read(painted)
         scales = seen.scales[seen.layers.content][:, None, None]
         apart = (reading[seen.layers.content] - kept).float() / scales
-        grams = [self._grams(reading, n) for n in range(len(batch))]
+        single = zip(
+            *(torch.split(reading[name], 1) for name in seen.layers.style), strict=True
+        )  # its gradient is one copy
+        grams = [self._grams(dict(zip(seen.layers.style, maps, strict=True))) for maps in single]
         terms = (
             content * apart.square().mean(),
             style * torch.stack([style_distance(own, self.wanted) for own in grams]).mean(),
@@ -181,34 +198,16 @@ class Teacher:
         found = TeachingStep(step, *(float(each.detach()) for each in terms))
         if not sum(found[1:]) < float("inf"):
             raise NumbersError(f"the loss became {sum(found[1:])} in step {step}; take a lower strength or rate")
+        length = float(gradient_norm([each.grad for each in styler.parameters() if each.grad is not None]))
+        if not length < float("inf"):
+            raise NumbersError(f"the gradient became {length} in step {step}; take a lower strength or rate")
         adam.step()
         return found
 
-    def _grams(self, reading: dict[str, Tensor], n: int) -> dict[str, Tensor]:
-        """The Gram matrices of one image of a batch, the filters scaled."""
-        found = {}
-        for name in self.perception.layers.style:
-            maps = reading[name][n : n + 1]
-            found[name] = gram(maps) / (maps.shape[2] * maps.shape[3]) / outer(self.perception.scales[name])
-        return found
-
-    def _batches(self, images: Sequence[Path], taken: int) -> Iterator[Float[Tensor, "n 3 s s"]]:
-        """What remains to be learned from, batch by batch, read ahead."""
-        size, count = self.options.batch_size, len(images)
-        orders: dict[int, Any] = {}
-
-        def square(n: int) -> Float[Tensor, "1 3 s s"]:
-            epoch, place = divmod(n, count)
-            if epoch not in orders:
-                orders[epoch] = permutation(key(self.options.seed, "styler order", epoch), count)
-            return _square(images[orders[epoch][place]], self.options.image_size, key(self.options.seed, "squares", n))
-
-        ready = ahead(square, range(taken * size, self.options.steps * size), 1)
-        try:
-            for _ in range(taken, self.options.steps):
-                yield torch.cat([next(ready) for _ in range(size)]).to(self.perception.device)
-        finally:
-            ready.close()
+    def _grams(self, reading: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The Gram matrices of one image, the filters scaled."""
+        scales = self.perception.scales
+        return {name: gram(maps) / maps[0, 0].numel() / outer(scales[name]) for name, maps in reading.items()}
 
     def _save(self, out: Path, styler: Styler, adam: torch.optim.Adam, learned: dict[str, Any]) -> None:
         state = {
@@ -219,14 +218,11 @@ class Teacher:
         save(out, styler, self.options, learned, state)
 
 
-def _square(path: Path, side: int, draw_key: int) -> Float[Tensor, "1 3 s s"]:
-    """A square of chance out of a photograph, mirrored or not."""
-    picture = read_image(path)
-    height, width = picture.shape[:2]
-    factor = ROOM * side / min(height, width)
-    size = (max(side, round(width * factor)), max(side, round(height * factor)))
-    left, top, turn = uniforms(draw_key, [0], 3)[0]
-    x, y = int(left * (size[0] - side + 1)), int(top * (size[1] - side + 1))
-    image = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    pixels = np.asarray(image)[y : y + side, x : x + side]
-    return as_images(pixels[:, ::-1] if turn < 0.5 else pixels)
+def _fingerprint(network: nn.Module) -> str:
+    """Of the numbers of all layers that run."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if not tensor.is_meta:
+            digest.update(name.encode())
+            digest.update(bits(tensor.detach().cpu().contiguous()).numpy().data)
+    return digest.hexdigest()[:16]

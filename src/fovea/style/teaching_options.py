@@ -25,6 +25,8 @@ class TeachingOptions:
     """Adam's learning rate."""
     strength: float = 0.5
     """The dial between content (0) and style (1), as for pictures."""
+    style_size: int = 0
+    """The style's longer side in pixels: smaller makes strokes finer, larger coarser. As image_size where 0."""
     variation: float = 0.0
     """Weight of the total variation of what it paints."""
     content_layer: str | None = None
@@ -50,6 +52,8 @@ class TeachingOptions:
         """
         fit = 32 <= self.image_size <= 1024 and self.image_size % 4 == 0
         require("image_size", self.image_size, fit, "a multiple of 4 from 32 to 1,024")
+        scaled = self.style_size == 0 or 32 <= self.style_size <= 2048
+        require("style_size", self.style_size, scaled, "0, or 32 to 2,048")
         require("batch_size", self.batch_size, 1 <= self.batch_size <= 256, "1 to 256")
         require("steps", self.steps, 1 <= self.steps <= 10_000_000, "1 or more")
         require("lr", self.lr, 0 < self.lr < 1, "above 0 and below 1")
