@@ -64,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         "runtime",
     },
     "style": {
+        "bundle",  # weights read and checked as a bundle's
         "cost",  # receptive fields, by which tiles are cut; memory foreseen
         "data",
         "errors",
