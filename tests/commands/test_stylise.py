@@ -82,6 +82,18 @@ def test_a_folder_and_frames(fovea, digits_run, files):
     assert float(first["content"]) > 1e-6  # it began at the last frame's result, not at its content
 
 
+def test_a_folder_s_pictures_do_not_take_each_other_s_place_nor_their_own(fovea, digits_run, files):
+    (files / "film").mkdir()
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(picture(1)).save(files / "film" / name)
+    asked = ("stylise", "film", "style.png", "--weights", digits_run)
+    code, _, err = fovea(*asked, "-o", "painted")
+    assert (code, (files / "painted").exists()) == (2, False)
+    assert "film/a.jpg and film/a.png would both become painted/a.png" in err
+    code, _, err = fovea(*asked, "-o", "film/painted")
+    assert (code, "must be a folder outside of film" in err) == (2, True)
+
+
 def test_a_network_is_taught_goes_on_and_stylises(fovea, digits_run, files):
     (files / "images").mkdir()
     for n in range(3):

@@ -77,3 +77,14 @@ def test_no_number_is_told_with_the_step():
     search, _ = descent(broken)
     with pytest.raises(NumbersError, match="the loss became nan in step 0 at 5 pixels"):
         search.run(3)
+
+
+def test_taken_up_again_it_goes_on_counting():
+    search, told = descent()
+    search.run(4)
+    assert search.taken == 4
+    assert search.run(9)
+    assert [step.step for step, _ in told] == list(range(10))
+    assert told[-1][0].evaluations == search.evaluations
+    losses = [step.total for step, _ in told]
+    assert losses == sorted(losses, reverse=True)

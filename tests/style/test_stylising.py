@@ -129,6 +129,28 @@ def test_in_tiles_the_picture_is_the_same():
     assert np.abs(tiled.picture.astype(int) - whole.picture).max() <= 1
 
 
+def test_a_search_that_gains_less_than_bf16_rounds_goes_on_in_float32(model, monkeypatch):
+    monkeypatch.setattr("fovea.style.perception.arithmetic", lambda _, asked: "bf16" if asked == "auto" else asked)
+    own, sharp, rough = (
+        stylise(picture(1), striped(), model, options=options(strength=0.003, precision=each))
+        for each in ("auto", "float32", "bf16")
+    )
+    assert len(rough.history) < 13
+    assert len(own.history) == len(sharp.history) == 13
+    assert own.history[-1].total < own.history[0].total
+    again = Stylist(model, options(strength=0.003, precision="auto"))
+    assert again.perception.precision == "bf16"
+    pictures = Pictures.read(picture(1), striped(), (), None, again.options)
+    assert np.array_equal(again.stylise(pictures).picture, own.picture)
+    assert np.array_equal(again.stylise(pictures).picture, own.picture)  # and begins in bf16 again
+
+
+def test_stopped_at_once_it_gives_the_picture_it_began_with(model):
+    result = stylise(picture(1), striped(), model, options=options(), stop=lambda: True)
+    assert np.array_equal(result.picture, picture(1))
+    assert len(result.history) == 1
+
+
 def test_it_is_watched_and_stopped_and_the_best_picture_is_kept(model):
     moments = []
     result = stylise(

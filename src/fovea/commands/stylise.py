@@ -172,8 +172,9 @@ def _check_files(asked: Stylise, folder: bool) -> None:
         _existing(given, what)
     out = _out(asked, folder)
     if folder:
-        if out.is_file() or out.resolve() == Path(asked.content or "").resolve():
-            raise UsageError(f"--out {out} must be another folder than the pictures'")
+        inside = Path(asked.content or "").resolve()
+        if out.is_file() or inside in (out.resolve(), *out.resolve().parents):
+            raise UsageError(f"--out {out} must be a folder outside of {asked.content}")
         return
     if out.suffix.lower() not in WRITTEN:
         raise UsageError(f"--out {out} must end in {', '.join(WRITTEN)}")

@@ -16,7 +16,7 @@ from fovea.commands.loading import load_model
 from fovea.commands.progress import counting
 from fovea.commands.stylise import Stylise
 from fovea.data.pixels import read_image
-from fovea.errors import DataError, Stopped
+from fovea.errors import DataError, Stopped, UsageError
 from fovea.files import make_folder, write_durably
 from fovea.runtime.find import Found
 from fovea.runtime.predict import find_images
@@ -56,6 +56,7 @@ def stylise_one(asked: Stylise, found: Found, out: Path) -> int:
 def stylise_folder(asked: Stylise, found: Found, out: Path) -> int:
     """A folder's pictures, or the frames of a video, each written as soon as it is done."""
     contents = find_images([asked.content or ""])
+    places = _places(asked, contents, out)
     stylist = _stylist(asked, found)
     first = stylist.plans(Pictures.read(contents[0], asked.styles, (), None, asked.stylise))
     lines = [f"{len(contents):,} pictures; the first:", *_told(stylist, first)]
@@ -75,7 +76,7 @@ def stylise_folder(asked: Stylise, found: Found, out: Path) -> int:
         )
         for content, result in each:
             if result.finished:
-                written.append((_place(asked, content, out), result))
+                written.append((places[content], result))
                 _write(written[-1][0], result.picture, asked.stylise)
                 write_durably(written[-1][0].with_suffix(".csv"), result.history_csv().encode())
     _print(asked, written)
@@ -87,10 +88,11 @@ def apply_model(asked: Stylise, out: Path, *, folder: bool) -> int:
     """One picture or a folder's, in one pass each."""
     styler = load_styler(Path(asked.model or ""))
     contents = find_images([asked.content or ""])
+    places = _places(asked, contents, out) if folder else dict.fromkeys(contents, out)
     written = []
     with counting("stylising") as progress:
         for n, content in enumerate(contents, start=1):
-            place = _place(asked, content, out) if folder else out
+            place = places[content]
             make_folder(place.parent)
             _write(place, apply(styler, fitted(read_image(content), asked.stylise.size[0])), None)
             written.append(str(place))
@@ -159,10 +161,19 @@ def _write(path: Path, picture: Picture, options: StyliseOptions | None) -> None
     write_durably(path, content.getvalue())
 
 
-def _place(asked: Stylise, content: Path, out: Path) -> Path:
-    """Where a folder's picture goes: the same way below the other folder, as PNG."""
-    inside = content.relative_to(asked.content or "")
-    return (out / inside).with_suffix(".png")
+def _places(asked: Stylise, contents: list[Path], out: Path) -> dict[Path, Path]:
+    """Where a folder's pictures go: the same way below the other folder, as PNG.
+
+    Raises:
+        UsageError: two would go to the same place.
+    """
+    places = {content: (out / content.relative_to(asked.content or "")).with_suffix(".png") for content in contents}
+    taken: dict[Path, Path] = {}
+    for content, place in places.items():
+        if place in taken:
+            raise UsageError(f"{taken[place]} and {content} would both become {place}; rename one of them")
+        taken[place] = content
+    return places
 
 
 def _print(asked: Stylise, written: list[tuple[Path, Stylised]]) -> None:

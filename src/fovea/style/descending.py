@@ -57,15 +57,19 @@ class Descent:
         images: The best picture so far.
         watch: Is told every step and the best picture then.
         stop: Whether to stop now; the best picture stays.
+        taken: Steps so far.
+        evaluations: Passes through the network so far.
     """
 
     evaluate: Evaluate
     images: Float[Tensor, "1 3 h w"]
     watch: Callable[[Step, Float[Tensor, "1 3 h w"]], None]
     stop: Callable[[], bool]
+    taken: int = 0
+    evaluations: int = 0
 
     def run(self, steps: int) -> bool:
-        """Descend so many steps, or until nothing is gained any more; False where it was stopped before.
+        """Descend until so many steps are taken in all, or nothing is gained any more; False where it was stopped.
 
         The line search is for the strong Wolfe conditions, so that no step increases the loss.
 
@@ -74,32 +78,39 @@ class Descent:
         """
         unit = FIRST * self.images.numel()  # torch's first step has an L1 norm of 1, in units of the numbers it moves
         numbers = torch.nn.Parameter((self.images.detach() / unit).contiguous())
+        left, before = steps - self.taken, self.taken
         optimiser = torch.optim.LBFGS(
             [numbers],
-            max_iter=steps,
-            max_eval=MOST * steps + 25,  # the first step is so short that its search looks far
+            max_iter=left,
+            max_eval=MOST * left + 25,  # the first step is so short that its search looks far
             history_size=HISTORY,
             tolerance_grad=0.0,
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
         )
-        size, evaluations, taken = max(self.images.shape[2:]), 0, 0
         best: Step | None = None
 
+        def reached(step: int) -> None:
+            """Tell of a step that has ended, if it gained anything."""
+            if best is not None and best.step > self.taken:
+                self.taken = step
+                self.watch(best._replace(step=step, evaluations=self.evaluations), self.images)
+
         def closure() -> Tensor:
-            nonlocal evaluations, taken, best
-            step = int(optimiser.state[numbers].get("n_iter", 0))
-            if best is not None and step > taken + 1:  # the search of the step before has ended
-                taken = step - 1
-                self.watch(best._replace(step=taken, evaluations=evaluations), self.images)
-            if self.stop():
+            nonlocal best
+            step = before + int(optimiser.state[numbers].get("n_iter", 0))
+            if step > self.taken + 1:
+                reached(step - 1)
+            if best is not None and self.stop():
                 raise Stopping
             terms, gradient = self.evaluate(numbers.detach() * unit)
             numbers.grad = (gradient * unit).contiguous()
-            evaluations += 1
-            found = Step(size, step, evaluations, *map(float, terms))
+            self.evaluations += 1
+            found = Step(max(self.images.shape[2:]), step, self.evaluations, *map(float, terms))
             if not found.total < float("inf"):
-                raise NumbersError(f"the loss became {found.total} in step {step} at {size} pixels; lower the strength")
+                raise NumbersError(
+                    f"the loss became {found.total} in step {step} at {found.size} pixels; lower the strength"
+                )
             if best is None or found.total < best.total:
                 best = found
                 self.images = numbers.detach() * unit
@@ -111,8 +122,5 @@ class Descent:
             optimiser.step(closure)  # type: ignore[no-untyped-call]  # torch types it not
         except Stopping:
             return False
-        if best is not None and best.step > taken:
-            self.watch(
-                best._replace(step=int(optimiser.state[numbers]["n_iter"]), evaluations=evaluations), self.images
-            )
+        reached(before + int(optimiser.state[numbers]["n_iter"]))
         return True

@@ -50,7 +50,8 @@ class StyliseOptions:
     pooling: Pooling = "average"
     """What stands for the network's max pooling: average, as in the paper, or max, as the network was trained."""
     precision: Precision = "auto"
-    """Of convolutions: bf16 where the hardware has it, or float32."""
+    """Of convolutions: auto is bf16 where the hardware has it, and float32 from where the search gains less than bf16
+    rounds."""
     memory: float = 0.0
     """GiB that may be needed; where one piece would need more the picture is worked on in tiles, with the same result.
     Half of the machine's where 0."""

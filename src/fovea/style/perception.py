@@ -142,10 +142,8 @@ class Perception:
 
     def fields(self) -> dict[str, Field]:
         """What a place of each layer sees."""
-        empty = {id(each): nn.Parameter(torch.empty(each.shape, device="meta")) for each in self.network.parameters()}
-        twin = copy.deepcopy(self.network, empty)  # in float32, whatever the weights are in
-        modules = [twin.get_submodule(path) for path in self.paths.values()]
-        found = fields_of(twin, modules, (self.spec.in_channels, self.spec.image_size))
+        modules = [self.network.get_submodule(path) for path in self.paths.values()]
+        found = fields_of(self.network, modules, (self.spec.in_channels, self.spec.image_size))
         return dict(zip(self.paths, found, strict=True))
 
     def weights(self) -> int:
@@ -240,9 +238,7 @@ def _trunk(perception: Perception, model: Model, pooling: Pooling) -> nn.Module:
     runs = _running(perception, trunk, black(model))
     for module in trunk.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            setattr(
-                module, name, nn.Parameter(_own(parameter, module, perception, module in runs), requires_grad=False)
-            )
+            setattr(module, name, nn.Parameter(_own(parameter, runs=module in runs), requires_grad=False))
     return trunk
 
 
@@ -265,14 +261,12 @@ def _running(perception: Perception, trunk: nn.Module, images: Tensor) -> set[nn
     return runs
 
 
-def _own(parameter: Tensor, module: nn.Module, perception: Perception, runs: bool) -> Tensor:
+def _own(parameter: Tensor, *, runs: bool) -> Tensor:
     if not runs:
         return torch.empty_like(parameter, device="meta")
-    if type(module) not in (nn.Conv2d, nn.Linear):
-        return parameter.detach()
-    dtype = torch.bfloat16 if perception.precision == "bf16" else parameter.dtype
-    last = torch.channels_last if parameter.dim() == 4 else torch.contiguous_format
-    return parameter.detach().to(dtype).contiguous(memory_format=last)
+    return parameter.detach().contiguous(
+        memory_format=torch.channels_last if parameter.dim() == 4 else torch.contiguous_format
+    )
 
 
 def _loudness(perception: Perception) -> dict[str, Float[Tensor, "c"]]:

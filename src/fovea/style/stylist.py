@@ -18,7 +18,7 @@ from fovea.randomness import key
 from fovea.runtime.model import Model
 from fovea.style.aim import Aim, Region, Weights, shares_of
 from fovea.style.colours import grey, rebrightened, recoloured, with_colours_of
-from fovea.style.descending import Descent, Step
+from fovea.style.descending import Descent, Evaluate, Step
 from fovea.style.evaluating import content_maps, evaluate, style_grams
 from fovea.style.inputs import Pictures
 from fovea.style.options import StyliseOptions
@@ -99,6 +99,7 @@ class Stylist:
         with untouched(model.network):
             layers = own_layers(model, options.content_layer, options.style_layers)
         self.perception = Perception(model, layers, pooling=options.pooling, precision=options.precision)
+        self.arithmetic = self.perception.precision
 
     def plans(self, pictures: Pictures) -> list[Plan]:
         """How each size will be worked on; nothing is computed yet.
@@ -124,18 +125,22 @@ class Stylist:
         options, plans = self.options, self.plans(pictures)
         history: list[Step] = []
         images: Tensor = torch.empty(0)
+        self.perception.precision = self.arithmetic
         for plan in plans:
             content = self._content(pictures, plan)
-            aim = self._aim(pictures, content, plan)
 
             def told(step: Step, images: Tensor, content: Picture = content) -> None:
                 history.append(step)
                 if watch is not None:
                     watch(Moment(step, options.steps, lambda: self._finished(images, content)))
 
-            loss = partial(evaluate, self.perception, aim, tiles=plan.tiles)
-            descent = Descent(loss, self._begin(pictures, content, images), told, stop or (lambda: False))
+            begin = self._begin(pictures, content, images)
+            descent = Descent(self._loss(pictures, content, plan), begin, told, stop or (lambda: False))
             finished = descent.run(options.steps)
+            if finished and descent.taken < options.steps and self._sharper():
+                plan = self._planner(pictures).plan(plan.size)  # the same size, in float32
+                descent.evaluate = self._loss(pictures, content, plan)
+                finished = descent.run(options.steps)
             images = descent.images
             if not finished:
                 break
@@ -147,6 +152,16 @@ class Stylist:
             network=self.perception.name,
             finished=finished,
         )
+
+    def _loss(self, pictures: Pictures, content: Picture, plan: Plan) -> Evaluate:
+        return partial(evaluate, self.perception, self._aim(pictures, content, plan), tiles=plan.tiles)
+
+    def _sharper(self) -> bool:
+        """Go on in float32 where bf16 was our choice: a search that gains less than bf16 rounds ends early."""
+        gained = self.options.precision == "auto" and self.perception.precision == "bf16"
+        if gained:
+            self.perception.precision = "float32"
+        return gained
 
     def _planner(self, pictures: Pictures) -> Planner:
         count = len(pictures.styles)
