@@ -114,7 +114,7 @@ class Descent:
             if best is None or found.total < best.total:
                 best = found
                 self.images = numbers.detach() * unit
-                if step == 0:
+                if self.evaluations == 1:
                     self.watch(found, self.images)
             return terms.total
 
