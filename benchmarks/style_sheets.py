@@ -2,15 +2,18 @@
 
     python benchmarks/style_sheets.py vgg19 docs
 
-draws style.png (three styles), style_dial.png (strengths), style_sizes.png (one size against coarse to fine, and the
-styles' scale) from scikit-learn's photographs and the pictures of `style_pictures.py`.
+draws style.jpg (three styles), style_dial.jpg (strengths), style_sizes.jpg (one size against coarse to fine), from
+scikit-learn's photographs and the pictures of `style_pictures.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 from pathlib import Path
+
+from PIL import Image
 
 import fovea
 from fovea.commands.allocator import keep_memory
@@ -49,31 +52,30 @@ def main() -> None:
         write(folder)
         shown, captions = [], []
         for content, style in (("china", "strokes"), ("flower", "mosaic"), ("china", "hatching")):
-            picture, _ = stylised(network, folder, content, style, strength=0.75)
-            shown += [fitted(read_image(folder / f"{each}.png"), SIDE) for each in (content, style)] + [picture]
+            picture, _ = stylised(network, folder, content, style, strength=0.9, steps=150)
+            photo, painting = (fitted(read_image(folder / f"{each}.png"), SIDE) for each in (content, style))
+            shown += [photo, painting[: len(photo)], picture]
             captions += [content, style, f"{content} by {style}"]
-        _write(asked.out / "style.png", shown, captions, "Content, style, and both", columns=3)
+        _write(asked.out / "style.jpg", shown, captions, "Content, style, and both", columns=3)
 
         shown, captions = [], []
-        for style in ("strokes", "mosaic"):
-            for strength in (0.1, 0.25, 0.5, 0.75, 0.9):
-                picture, left = stylised(network, folder, "china", style, strength=strength, steps=80)
-                shown.append(picture)
-                captions.append(f"strength {strength:g}\n{left}")
-        _write(asked.out / "style_dial.png", shown, captions, "The dial: 1 to 1,000 × (s / (1 - s))²", columns=5)
+        for strength in (0.1, 0.25, 0.5, 0.75, 0.9, 0.97):
+            picture, left = stylised(network, folder, "china", "strokes", strength=strength, steps=60)
+            shown.append(picture)
+            captions.append(f"strength {strength:g}\n{left}")
+        _write(asked.out / "style_dial.jpg", shown, captions, "The dial: 1 to 1,000 × (s / (1 - s))²", columns=3)
 
         shown, captions = [], []
         for sizes in ((128,), (256,), (512,), (128, 256, 512)):
-            for scale in (0.5, 1.0):
-                options = {"size": sizes, "style_scale": scale, "strength": 0.75, "steps": 50}
-                picture, _ = stylised(network, folder, "flower", "strokes", **options)
-                shown.append(picture)
-                captions.append(f"{', '.join(map(str, sizes))} pixels\nthe style's scale {scale:g}")
-        _write(asked.out / "style_sizes.png", shown, captions, "Sizes, and the style's scale", columns=4)
+            picture, _ = stylised(network, folder, "flower", "strokes", size=sizes, strength=0.9, steps=40)
+            shown.append(picture)
+            captions.append(f"{', '.join(map(str, sizes))} pixels")
+        _write(asked.out / "style_sizes.jpg", shown, captions, "Sizes, and from coarse to fine", columns=2)
 
 
 def _write(path: Path, shown: list[Picture], captions: list[str], title: str, *, columns: int) -> None:
-    path.write_bytes(contact_sheet(shown, captions, title=title, columns=columns, cell=2.4))
+    sheet = contact_sheet(shown, captions, title=title, columns=columns, cell=2.4)
+    Image.open(io.BytesIO(sheet)).convert("RGB").save(path, quality=88)
     print(path, flush=True)
 
 
