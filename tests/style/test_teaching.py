@@ -40,7 +40,7 @@ def test_a_style_is_learned_and_the_perceiving_network_stays(model, images, tmp_
     before = state(model.network)
     taught = Teacher(striped(), model, options(steps=60, width=4, lr=0.01)).teach(images, tmp_path / "out")
     losses = [step.content + step.style for step in taught.history]
-    assert np.mean(losses[-6:]) < 0.6 * np.mean(losses[:6])  # the first are nearly the photographs' own
+    assert np.mean(losses[-6:]) < 0.5 * np.mean(losses[:6])
     assert taught.finished
     assert state(model.network) == before
     assert "60 steps; of the last 3: content" in str(taught)

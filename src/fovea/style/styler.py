@@ -14,16 +14,15 @@ from fovea.style.teaching_options import Normalisation
 
 BLOCKS = 5  # residual blocks
 STRIDE = 4  # what two convolutions of stride 2 shrink by
-EDGE = 0.02  # photographs are kept so far from black and white, whose logits are infinite
-STEP = 0.3  # of what is added; with 1 the first updates, by which 2,592 numbers move at once, end in black and white
+STEP = 0.1  # of the last convolution's output; one update moves all the 2,592 weights behind a pixel at once
 LEAST = 8  # pixels that a side is filled up to: maps of one place have no variance to be normalised by
 
 
 class Styler(nn.Module):
     """Two steps down, five residual blocks, two steps up, and a sigmoid: any picture, at its own size.
 
-    Three things are not the paper's. The network begins at the photograph, to which it adds, and not at grey: what took
-    tens of thousands of steps then takes hundreds (docs/log.md). Each step up repeats pixels before a convolution of
+    Three things are not the paper's. What the last convolution gives counts a tenth before the sigmoid, so that the
+    first updates do not end in black and white (docs/log.md). Each step up repeats pixels before a convolution of
     stride 1, where the paper's convolutions of stride 1/2 leave a checkerboard. And instance normalisation, the
     default, takes the place of batch normalisation: what contrast a photograph has then does not matter, which is most
     of what later work gained.
@@ -54,14 +53,10 @@ class Styler(nn.Module):
         self.features = nn.Sequential(OrderedDict(parts))
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        """Pictures in [0, 1] painted, in [0, 1]; sides below 8 or no multiple of 4 are filled up first.
-
-        What the network adds, it adds to the photograph's own logits.
-        """
+        """Pictures in [0, 1] painted, in [0, 1]; sides below 8 or no multiple of 4 are filled up first."""
         height, width = images.shape[2:]
         filled = F.pad(images, (0, _missing(width), 0, _missing(height)), mode="replicate")
-        own = torch.logit(filled.clamp(EDGE, 1 - EDGE))
-        return torch.sigmoid(own + STEP * self.features(2 * filled - 1).float())[:, :, :height, :width]
+        return torch.sigmoid(STEP * self.features(2 * filled - 1).float())[:, :, :height, :width]
 
 
 class _Residual(nn.Module):
