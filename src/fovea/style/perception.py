@@ -191,7 +191,7 @@ def own_layers(model: Model, content: str | None = None, style: tuple[str, ...] 
         return Layers(content or CONTENT, style or STYLE)
     if content and style:
         return Layers(content, style)
-    places = places_of(model.network, black(model), list(stages_of(model.network)))
+    places = _shaped(model, list(stages_of(model.network)))
     own = tuple({place.shape[1:]: place.name for place in places if place.spatial}.values())[:MOST]
     if not own:
         raise ModelError(f"{model.bundle.name} has no stages that give maps; name --content-layer and --style-layers")
@@ -218,11 +218,19 @@ def _places(model: Model, names: Sequence[str]) -> list[Place]:
     """
     known = dict(model.network.named_modules())
     paths = [path if (path := _path(name)) in known else name for name in names]
-    places = places_of(model.network, black(model), paths)
+    places = _shaped(model, paths)
     for name, place in zip(names, places, strict=True):
         if not place.maps:
             raise ModelError(f"{name} gives {place.shape[0]} numbers and no maps; take an earlier layer")
     return [place._replace(name=name) for name, place in zip(names, places, strict=True)]
+
+
+def _shaped(model: Model, names: Sequence[str]) -> list[Place]:
+    """The places of those names, found without numbers: a head of large layers would take more than all the rest."""
+    side = model.bundle.preprocessing.image_size
+    with numberless():
+        images = torch.empty(1, model.bundle.preprocessing.in_channels, side, side, device=model.device)
+        return places_of(model.network, images, names)
 
 
 def _trunk(perception: Perception, model: Model, pooling: Pooling) -> nn.Module:
