@@ -18,6 +18,7 @@ from fovea.style.tiles import Size, Tile, grid_of, tiles_of, whole
 
 SIDES = (1536, 1024, 768, 512, 384, 256, 128)  # pixels of tiles that are tried, without margins, the largest first
 GIB = 2**30
+MARGIN = 1.4  # what kernels and the allocator held beyond the tensors of an evaluation, at most, where it was measured
 
 
 class Plan(NamedTuple):
@@ -102,7 +103,7 @@ class Planner:
                 liveness.ignore([images, aim.content])
                 with recorder.watching(perception.network):
                     evaluate(perception, aim, images, [whole(maps)])
-            self._working[size] = max(liveness.timeline)
+            self._working[size] = round(MARGIN * max(liveness.timeline))
         return self._working[size]
 
 
