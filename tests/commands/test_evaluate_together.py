@@ -290,6 +290,15 @@ def test_two_processes_print_what_one_does(protocol, fovea, forked, digits_run):
     assert json.loads(one)["images"] == 1079
 
 
+def test_under_torchrun_too(fovea, digits_run):
+    asked = ["evaluate", str(digits_run), "--split", "train", "--json"]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "fovea"]
+    two = subprocess.run([*launched, *asked], capture_output=True, text=True, timeout=300, check=False)
+    code, one, _ = fovea(*asked)
+    assert (code, two.returncode) == (0, 0), two.stderr[-2000:]
+    assert two.stdout == one
+
+
 def test_one_of_two_processes_says_what_is_wrong():
     launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "fovea", "evaluate"]
     done = subprocess.run(

@@ -145,6 +145,9 @@ def test_vgg_without_weights_says_how_to_get_them_and_what_stands_in(fovea):
         (("photo.png", "style.png", "--data", "x"), 2, "--data is for --train"),
         (("photo.png", "style.png", "--model", "x"), 2, "knows one style already"),
         (("photo.png", "--model", "x", "--steps", "9"), 2, "--steps is for the search"),
+        (("photo.png", "--model", "x", "--weights", "y"), 2, "--weights is for the search"),
+        (("--train", "style.png", "--data", "nowhere", "--out", "x"), 3, "nowhere: there is no such file"),
+        (("--train", "broken.png", "--data", ".", "--out", "x"), 3, "broken.png"),
         (("photo.png", "--model", "nowhere"), 4, "holds no network that was taught a style"),
         (("--train", "style.png"), 2, "name images to learn from and a folder"),
         (("photo.png", "--train", "style.png", "--data", ".", "--out", "x"), 2, "leave photo.png out"),
@@ -155,7 +158,7 @@ def test_vgg_without_weights_says_how_to_get_them_and_what_stands_in(fovea):
 def test_what_cannot_be_is_one_sentence_and_writes_nothing(fovea, digits_run, files, arguments, code, message):
     (files / "broken.png").write_bytes((files / "style.png").read_bytes()[:50])
     before = sorted(files.iterdir())
-    given = () if "--weights" in arguments else ("--weights", digits_run)
+    given = () if {"--weights", "--model"} & set(arguments) else ("--weights", digits_run)
     found, out, err = fovea("stylise", *arguments, *given)
     assert (found, out) == (code, ""), err
     told = [line for line in err.splitlines() if line.startswith("fovea: ")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from fovea.bundle import Bundle
@@ -13,6 +14,7 @@ from fovea.layers.convnet import ConvNet
 from fovea.layers.initialisation import he_normal
 from fovea.layers.vgg_block import VGGBlock
 from fovea.runtime.model import Model
+from fovea.style.styler_file import MEANING, STATE, WEIGHTS
 
 CHANNELS = (4, 6, 8, 8, 8)
 
@@ -51,3 +53,18 @@ def striped(height=40, width=40):
     rows, columns = np.mgrid[:height, :width]
     light = (((rows + columns) // 4) % 2).astype(bool)[:, :, None]
     return np.where(light, np.uint8([230, 200, 40]), np.uint8([20, 40, 120])).astype(np.uint8)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Five image files to learn from."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n in range(5):
+        Image.fromarray(picture(n, 40 + n, 60)).save(folder / f"{n}.png")
+    return sorted(folder.iterdir())
+
+
+def content_of(folder):
+    """All that a taught network's folder holds."""
+    return [(folder / name).read_bytes() for name in (MEANING, WEIGHTS, STATE)]

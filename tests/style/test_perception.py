@@ -107,16 +107,16 @@ def test_a_network_of_grey_images_sees_the_brightness():
 
 
 @pytest.mark.parametrize(
-    ("layers", "kind", "message"),
+    ("content", "kind", "message"),
     [
-        (Layers("conv9_9", STYLE), UsageError, "no stage is called conv9_9"),
-        (Layers("head.output", STYLE), ModelError, "gives 3 numbers and no maps"),
-        (Layers("head", STYLE), UsageError, "names what enters the output layer"),
+        ("conv9_9", UsageError, "no stage is called conv9_9"),
+        ("head.output", ModelError, "gives 3 numbers and no maps"),
+        ("head", UsageError, "names what enters the output layer"),
     ],
 )
-def test_layers_that_cannot_be_read_are_told(model, layers, kind, message):
+def test_layers_that_cannot_be_read_are_told(model, content, kind, message):
     with pytest.raises(kind, match=message):
-        Perception(model, layers)
+        Perception(model, content_layer=content)
 
 
 def test_a_picture_too_small_for_a_layer_is_told_with_the_layer(model):

@@ -15,7 +15,7 @@ from fovea.style.styler_file import MEANING, STATE, WEIGHTS, load_styler
 from fovea.style.teaching import Teacher
 from fovea.style.teaching_options import TeachingOptions
 from fovea.training.folder import locked
-from tests.style.conftest import model_of, picture, striped, vgg_like
+from tests.style.conftest import content_of, model_of, picture, striped, vgg_like
 
 
 def options(**changes):
@@ -23,21 +23,8 @@ def options(**changes):
     return TeachingOptions(**given | changes)
 
 
-@pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for n in range(4):
-        Image.fromarray(picture(n, 40, 60)).save(folder / f"{n}.png")
-    return sorted(folder.iterdir())
-
-
 def taught(model, images, out, **changes):
     return Teacher(striped(), model, options(**changes)).teach(images, out)
-
-
-def content_of(folder):
-    return [(folder / name).read_bytes() for name in (MEANING, WEIGHTS, STATE)]
 
 
 @pytest.mark.parametrize("normalisation", ["instance", "batch"])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fovea import stylise
 from fovea.architectures.catalogue import build
-from fovea.errors import ShapeError, UnreadableImage, UsageError
+from fovea.errors import MachineError, ShapeError, UnreadableImage, UsageError
 from fovea.style.frames import stylise_each
 from fovea.style.inputs import Pictures
 from fovea.style.options import StyliseOptions
@@ -160,6 +160,21 @@ def test_it_is_watched_and_stopped_and_the_best_picture_is_kept(model):
     assert [moment.step.step for moment in moments] == [0, 1, 2, 3, 4]
     assert np.array_equal(moments[-1].picture(), result.picture)
     assert "stopped early" in str(result)
+
+
+def test_stopped_before_the_last_size_it_counts_the_steps_that_were_taken(model):
+    moments = []
+    asked = options(size=(32, 48, 64), steps=6)
+    result = stylise(picture(1), striped(), model, options=asked, watch=moments.append, stop=lambda: len(moments) > 3)
+    assert str(result).startswith("32×27 pixels by ConvNet, 3 steps, stopped early")
+
+
+def test_a_style_that_is_too_large_is_told_before_the_work(model):
+    moments = []
+    asked = options(size=(48,), style_scale=4.0, memory=0.005)
+    with pytest.raises(MachineError, match="192×192 pixels need"):
+        stylise(picture(1), striped(), model, options=asked, watch=moments.append)
+    assert not moments
 
 
 def test_the_history_as_csv(model):

@@ -7,33 +7,19 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from fovea.errors import DataError, ModelError, NumbersError, UnreadableImage, UsageError
 from fovea.style.styler import apply
-from fovea.style.styler_file import MEANING, STATE, WEIGHTS, load_styler
+from fovea.style.styler_file import MEANING, WEIGHTS, load_styler
 from fovea.style.teaching import Teacher
 from fovea.style.teaching_options import TeachingOptions
 from tests.explain.conftest import state
-from tests.style.conftest import picture, striped
+from tests.style.conftest import content_of, picture, striped
 
 
 def options(**changes):
     given = {"image_size": 32, "batch_size": 2, "steps": 6, "width": 2, "precision": "float32", "strength": 0.9}
     return TeachingOptions(**given | changes)
-
-
-@pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for n in range(5):
-        Image.fromarray(picture(n, 40 + n, 60)).save(folder / f"{n}.png")
-    return sorted(folder.iterdir())
-
-
-def content_of(folder):
-    return [(folder / name).read_bytes() for name in (MEANING, WEIGHTS, STATE)]
 
 
 def test_a_style_is_learned_and_the_perceiving_network_stays(model, images, tmp_path):

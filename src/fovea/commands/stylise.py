@@ -11,7 +11,7 @@ import tyro
 from fovea.commands.allocator import keep_memory
 from fovea.commands.parsing import parse
 from fovea.errors import DataError, ModelError, UsageError, require
-from fovea.files import BUNDLE_FILE, make_folder
+from fovea.files import BUNDLE_FILE
 from fovea.runtime.find import Found, find_model
 from fovea.style.options import StyliseOptions
 from fovea.style.teaching_options import TeachingOptions
@@ -36,7 +36,7 @@ class Stylise:
     masks: tuple[str, ...] = ()
     """An image file for each style, of the content's size: white where the style is wanted, black where not."""
     start_from: str | None = None
-    """An image file to start from, in place of the content or noise."""
+    """An image file to start from, in place of the content or noise; it is brought to the content's shape."""
     frames: bool = False
     """The folder's pictures are frames of a video: each starts from what the last one became."""
     every: int = 0
@@ -108,25 +108,28 @@ def _teach(asked: Stylise) -> int:
     if asked.data is None or asked.out is None:
         raise UsageError("name images to learn from and a folder for the network: --data FOLDER --out MODEL")
     kept = {"strength", "variation", "content_layer", "style_layers", "precision", "seed"}
-    _refuse(_changed(asked.stylise, kept) | _single(asked), "is for single pictures; --train would ignore it")
+    given = _changed(asked.stylise, kept | {"style_scale"}) | _single(asked)
+    _refuse(given, "is for single pictures; --train would ignore it")
     _existing(asked.train or "", "style")
     found = _weights(asked)
     options = TeachingOptions(
         image_size=asked.train_size,
         batch_size=asked.batch_size,
         steps=asked.train_steps,
+        style_size=round(asked.train_size * asked.stylise.style_scale),
         **{name: getattr(asked.stylise, name) for name in sorted(kept)},
     )
     keep_memory()
     from fovea.commands.stylising import teach_model
 
-    return teach_model(asked, options, found, make_folder(asked.out))
+    return teach_model(asked, options, found, asked.out)
 
 
 def _check_model(asked: Stylise) -> None:
     if asked.styles:
         raise UsageError(f"--model {asked.model} knows one style already; leave {asked.styles[0]} out")
     given = _changed(asked.stylise, {"size"}) | {k: v for k, v in _single(asked).items() if k != "model"}
+    given |= {"network": asked.network, "weights": asked.weights != PAPER}
     _refuse(given, "is for the search; --model would ignore it")
     if len(asked.stylise.size) > 1:
         raise UsageError("--model works at one size; name one")
@@ -168,8 +171,9 @@ def _check_files(asked: Stylise, folder: bool) -> None:
         UsageError: the result would take the place of what it is made from, or is no kind of picture.
     """
     read = [*asked.styles, *asked.masks, *([asked.start_from] if asked.start_from else [])]
-    for what, given in (("content", asked.content or ""), *((("style or mask"), each) for each in read)):
-        _existing(given, what)
+    _existing(asked.content or "", "content")
+    for given in read:
+        _existing(given, "style, mask or start")
     out = _out(asked, folder)
     if folder:
         inside = Path(asked.content or "").resolve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from fovea.commands.loading import load_model
 from fovea.commands.progress import counting
 from fovea.commands.stylise import Stylise
 from fovea.data.pixels import read_image
-from fovea.errors import DataError, Stopped, UsageError
+from fovea.errors import Stopped, UsageError
 from fovea.files import make_folder, write_durably
 from fovea.runtime.find import Found
 from fovea.runtime.predict import find_images
@@ -45,11 +46,12 @@ def stylise_one(asked: Stylise, found: Found, out: Path) -> int:
         return 0
     make_folder(out.parent)
     with stop_on_signals() as flag, counting("stylising") as progress:
-        result = stylist.stylise(pictures, watch=_watch(asked, progress, out), stop=lambda: _stopped(flag))
+        result = stylist.stylise(pictures, watch=_watch(asked, progress, out), stop=lambda: _asked_to_stop(flag))
     _write(out, result.picture, asked.stylise)
     write_durably(out.with_suffix(".csv"), result.history_csv().encode())
     _print(asked, [(out, result)])
-    _end(flag, result.finished, f"the best picture so far is {out}")
+    if not result.finished:
+        raise _stopped(flag, f"the best picture so far is {out}")
     return 0
 
 
@@ -69,10 +71,10 @@ def stylise_folder(asked: Stylise, found: Found, out: Path) -> int:
         steps = asked.stylise.steps * len(asked.stylise.size)
 
         def watch(moment: Moment) -> None:
-            progress(len(written) * steps + moment.step.step, len(contents) * steps)
+            progress(len(written) * steps + _done(moment, asked.stylise), len(contents) * steps)
 
         each = stylise_each(
-            stylist, contents, asked.styles, frames=asked.frames, watch=watch, stop=lambda: _stopped(flag)
+            stylist, contents, asked.styles, frames=asked.frames, watch=watch, stop=lambda: _asked_to_stop(flag)
         )
         for content, result in each:
             if result.finished:
@@ -80,13 +82,14 @@ def stylise_folder(asked: Stylise, found: Found, out: Path) -> int:
                 _write(written[-1][0], result.picture, asked.stylise)
                 write_durably(written[-1][0].with_suffix(".csv"), result.history_csv().encode())
     _print(asked, written)
-    _end(flag, len(written) == len(contents), f"{len(written):,} of {len(contents):,} pictures are in {out}")
+    if len(written) < len(contents):
+        raise _stopped(flag, f"{len(written):,} of {len(contents):,} pictures are in {out}")
     return 0
 
 
 def apply_model(asked: Stylise, out: Path, *, folder: bool) -> int:
     """One picture or a folder's, in one pass each."""
-    styler = load_styler(Path(asked.model or ""))
+    styler = load_styler(Path(asked.model or ""), device=asked.device)
     contents = find_images([asked.content or ""])
     places = _places(asked, contents, out) if folder else dict.fromkeys(contents, out)
     written = []
@@ -111,9 +114,10 @@ def teach_model(asked: Stylise, options: TeachingOptions, found: Found, out: Pat
         def watch(step: TeachingStep) -> None:
             progress(step.step, options.steps, f"content {step.content:.4g}, style {step.style:.4g}")
 
-        taught = Teacher(style, model, options).teach(images, out, watch=watch, stop=lambda: _stopped(flag))
+        taught = Teacher(style, model, options).teach(images, out, watch=watch, stop=lambda: _asked_to_stop(flag))
     print(json.dumps({"model": str(out), "steps": taught.steps}) if asked.json else f"model: {out}\n{taught}")
-    _end(flag, taught.finished, f"{out} holds what was learned in {taught.steps:,} steps; the same command goes on")
+    if not taught.finished:
+        raise _stopped(flag, f"{out} holds what was learned in {taught.steps:,} steps; the same command goes on")
     return 0
 
 
@@ -134,17 +138,22 @@ def _told(stylist: Stylist, plans: list[Plan]) -> list[str]:
 
 
 def _watch(asked: Stylise, progress: Callable[..., None], out: Path) -> Callable[[Moment], None]:
-    sizes, steps = asked.stylise.size, asked.stylise.steps
+    options = asked.stylise
 
     def watch(moment: Moment) -> None:
         step = moment.step
         more = f"loss {step.total:.4g} (content {step.content:.4g}, style {step.style:.4g})"
-        progress(sizes.index(step.size) * steps + step.step, len(sizes) * steps, more)
+        progress(_done(moment, options), len(options.size) * options.steps, more)
         if asked.every and step.step and step.step % asked.every == 0:
             place = out.with_name(f"{out.stem}_steps") / f"{step.size:04}_{step.step:05}{out.suffix}"
             _write(place, moment.picture(), asked.stylise)
 
     return watch
+
+
+def _done(moment: Moment, options: StyliseOptions) -> int:
+    """Steps taken, of all sizes."""
+    return options.size.index(moment.step.size) * options.steps + moment.step.step
 
 
 def _write(path: Path, picture: Picture, options: StyliseOptions | None) -> None:
@@ -187,12 +196,9 @@ def _print(asked: Stylise, written: list[tuple[Path, Stylised]]) -> None:
         print(f"{path}: {each}")
 
 
-def _stopped(flag: StopFlag) -> bool:
+def _asked_to_stop(flag: StopFlag) -> bool:
     return flag.signal_number is not None
 
 
-def _end(flag: StopFlag, finished: bool, what: str) -> None:
-    if flag.signal_number is not None and not finished:
-        raise Stopped(f"stopped; {what}", flag.signal_number)
-    if not finished:
-        raise DataError(what)
+def _stopped(flag: StopFlag, what: str) -> Stopped:
+    return Stopped(f"stopped; {what}", flag.signal_number or signal.SIGINT)

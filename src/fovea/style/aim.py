@@ -48,7 +48,8 @@ class Region(NamedTuple):
         shares: By layer what each place counts; they add up to 1. None for the whole picture.
         area: Its share of the picture.
         grams: Of each style by layer the mean product of filters' responses, the filters scaled.
-        weights: What each style weighs; they add up to 1.
+        weights: What each style weighs: those of several styles in one place add up to 1, and those of one style in
+            each region to the number of regions.
     """
 
     shares: dict[str, Float[Tensor, "h w"]] | None

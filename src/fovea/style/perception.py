@@ -27,6 +27,7 @@ from fovea.style.sizing import LUMA, as_images, fitted
 from fovea.training.arithmetic import autocast, candidates
 
 NUMBERED = re.compile(r"(?:conv|relu)(\d+)_(\d+)")  # VGG's layers, as papers call them
+TOO_SMALL = re.compile("(?i)size|kernel")  # in torch's own words for a kernel larger than its map
 FLOOR = 0.1  # of a layer's mean activation: a filter that is quieter counts as this loud
 PROBE = 256  # pixels of the longer side of the photographs by which filters are scaled
 TINY = 1e-12  # the least that is divided by, of a layer of zeros
@@ -70,7 +71,8 @@ class Perception:
 
     Args:
         model: Where the weights come from, and how images are prepared.
-        layers: Which are read; the network's own where None (`own_layers`).
+        content_layer: The layer that keeps content; the network's own where None (`own_layers`).
+        style_layers: Those that keep style, likewise.
         pooling: What stands for max pooling.
         precision: "float32" or "bf16"; "auto" is bf16 where the hardware has it.
 
@@ -82,7 +84,13 @@ class Perception:
     """
 
     def __init__(
-        self, model: Model, layers: Layers | None = None, *, pooling: Pooling = "average", precision: Precision = "auto"
+        self,
+        model: Model,
+        *,
+        content_layer: str | None = None,
+        style_layers: tuple[str, ...] = (),
+        pooling: Pooling = "average",
+        precision: Precision = "auto",
     ) -> None:
         self.device, self.spec, self.name = model.device, model.bundle.preprocessing, model.bundle.name
         if self.spec.in_channels not in (1, 3):
@@ -91,7 +99,7 @@ class Perception:
             )
         self.precision = arithmetic(model, precision)
         with untouched(model.network):
-            self.layers = layers or own_layers(model)
+            self.layers = own_layers(model, content_layer, style_layers)
             places = _places(model, self.layers.all)
             paths = {module: path for path, module in model.network.named_modules()}
             self.paths = {place.name: paths[place.module] for place in places}
@@ -123,6 +131,8 @@ class Perception:
                         f"{width}×{height} pixels do not fit in memory; take a smaller size, or a lower --memory, so "
                         f"that the picture is worked on in tiles"
                     ) from error
+                if not isinstance(error, ShapeError) and not TOO_SMALL.search(str(error)):
+                    raise
                 missing = next(name for name in self.paths if name not in found)
                 raise ShapeError(
                     f"{width}×{height} pixels do not get as far as {missing} ({error}); take a larger size, or earlier "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,17 +48,21 @@ class Planner:
 
     Args:
         perception: The network.
-        regions: How many regions there are, and how many styles in each.
+        regions: How many styles each region has.
         limit: Bytes that may be needed; half of the machine's where 0.
     """
 
-    def __init__(self, perception: Perception, regions: list[int], limit: int = 0) -> None:
+    def __init__(self, perception: Perception, regions: Sequence[int], limit: int = 0) -> None:
         self.perception, self.regions = perception, regions
         self.limit = limit or machine_memory() // 2
-        self._working: dict[Size, int] = {}
+        self._working: dict[tuple[Size, str], int] = {}
 
-    def plan(self, size: Size) -> Plan:
+    def plan(self, size: Size, *, searched: bool = True) -> Plan:
         """In one piece where that fits, else in the largest tiles that do.
+
+        Args:
+            size: Height and width.
+            searched: Whether L-BFGS moves a picture of that size; else it is a style, which is only read.
 
         Raises:
             ShapeError: the picture is too small for a layer.
@@ -65,7 +70,7 @@ class Planner:
             ModelError: the picture would have to be cut, and cannot be.
         """
         maps = self.perception.sizes(size)
-        held = self._held(size, maps)
+        held = self._held(size, maps) if searched else self.perception.weights()
         needed = held + self._peak(size)
         if needed <= self.limit:
             return Plan(size, maps, [whole(maps)], needed)
@@ -93,7 +98,8 @@ class Planner:
 
     def _peak(self, size: Size) -> int:
         """Bytes that one evaluation makes at its peak."""
-        if size not in self._working:
+        known = (size, self.perception.precision)
+        if known not in self._working:
             perception, liveness = self.perception, Liveness()
             recorder = Recorder(after=liveness.after)
             maps = perception.sizes(size)
@@ -103,11 +109,11 @@ class Planner:
                 liveness.ignore([images, aim.content])
                 with recorder.watching(perception.network):
                     evaluate(perception, aim, images, [whole(maps)])
-            self._working[size] = round(MARGIN * max(liveness.timeline))
-        return self._working[size]
+            self._working[known] = round(MARGIN * max(liveness.timeline))
+        return self._working[known]
 
 
-def _any_aim(perception: Perception, maps: dict[str, Size], regions: list[int]) -> Aim:
+def _any_aim(perception: Perception, maps: dict[str, Size], regions: Sequence[int]) -> Aim:
     """An aim of the size of any other."""
     channels, device, content = perception.channels, perception.device, perception.layers.content
     grams = {name: torch.empty(channels[name], channels[name], device=device) for name in perception.layers.style}

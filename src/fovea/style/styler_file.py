@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fovea.bundle import as_json, fill, read_weights
-from fovea.errors import ModelError, UsageError
+from fovea.errors import MachineError, ModelError, UsageError
 from fovea.files import make_folder, read_json, write_durably, write_json
 from fovea.runtime.checkpoint import NETWORK, OPTIMISER, part
 from fovea.style.styler import Styler
@@ -56,11 +56,12 @@ def save(
     write_json(folder / MEANING, meaning | {"weights": digest})
 
 
-def load_styler(folder: Path) -> Styler:
-    """The network of a folder.
+def load_styler(folder: Path, *, device: str = "cpu") -> Styler:
+    """The network of a folder, on a device.
 
     Raises:
         ModelError: there is none, or it is damaged.
+        MachineError: there is no such device here.
     """
     if not (folder / MEANING).is_file():
         raise ModelError(
@@ -70,7 +71,10 @@ def load_styler(folder: Path) -> Styler:
     meaning = read_json(folder / MEANING)
     _check_format(meaning, folder / MEANING)
     try:
-        return _built(meaning["options"], read_weights(folder / WEIGHTS, meaning["weights"]), folder / WEIGHTS)
+        styler = _built(meaning["options"], read_weights(folder / WEIGHTS, meaning["weights"]), folder / WEIGHTS)
+        return styler.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
+        raise MachineError(f"device (={device}) cannot be used here; choose another --device") from error
     except (KeyError, TypeError) as error:
         raise ModelError(f"{folder / MEANING}: is damaged, field {error} is missing or of the wrong kind") from error
 

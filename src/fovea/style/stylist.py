@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fovea.explain.untouched import untouched
 from fovea.randomness import key
 from fovea.runtime.model import Model
 from fovea.style.aim import Aim, Region, Weights, shares_of
@@ -22,8 +21,8 @@ from fovea.style.descending import Descent, Evaluate, Step
 from fovea.style.evaluating import content_maps, evaluate, style_grams
 from fovea.style.inputs import Pictures
 from fovea.style.options import StyliseOptions
-from fovea.style.perception import Perception, own_layers
-from fovea.style.planning import Plan, Planner
+from fovea.style.perception import Perception
+from fovea.style.planning import GIB, Plan, Planner
 from fovea.style.sizing import Picture, as_images, as_picture, enlarged, fitted, fitted_size
 
 NOISE = 0.1  # deviation of white noise about mid-grey, pixels being 0 to 1
@@ -55,8 +54,9 @@ class Stylised:
         same = [each for each in self.history if each.size == last.size]
         share = f"{100 * last.total / same[0].total:.3g} % of the start's" if same[0].total else "0"
         ended = "" if self.finished else ", stopped early"
+        steps = sum(each.step > 0 for each in self.history)
         return (
-            f"{width}×{height} pixels by {self.network}, {len(self.history) - len(self.plans)} steps{ended}; the loss "
+            f"{width}×{height} pixels by {self.network}, {steps:,} steps{ended}; the loss "
             f"is {share} (content {last.content:.4g}, style {last.style:.4g}, first {first.total:.4g})"
         )
 
@@ -96,10 +96,15 @@ class Stylist:
 
     def __init__(self, model: Model, options: StyliseOptions) -> None:
         self.options = options
-        with untouched(model.network):
-            layers = own_layers(model, options.content_layer, options.style_layers)
-        self.perception = Perception(model, layers, pooling=options.pooling, precision=options.precision)
+        self.perception = Perception(
+            model,
+            content_layer=options.content_layer,
+            style_layers=options.style_layers,
+            pooling=options.pooling,
+            precision=options.precision,
+        )
         self.arithmetic = self.perception.precision
+        self._planners: dict[tuple[int, ...], Planner] = {}
 
     def plans(self, pictures: Pictures) -> list[Plan]:
         """How each size will be worked on; nothing is computed yet.
@@ -108,10 +113,11 @@ class Stylist:
             ShapeError: a picture is too small for a layer.
             MachineError: a size needs more memory than it may.
         """
+        self.perception.precision = self.arithmetic
         planner = self._planner(pictures)
         for longest in self.options.size:
             for style in pictures.styles:
-                self.perception.sizes(fitted_size(style, self._style_side(longest), "a style"))
+                planner.plan(fitted_size(style, self._style_side(longest), "a style"), searched=False)
         return [planner.plan(fitted_size(pictures.content, each, "the content")) for each in self.options.size]
 
     def stylise(
@@ -122,11 +128,10 @@ class Stylist:
         stop: Callable[[], bool] | None = None,
     ) -> Stylised:
         """As `fovea.stylise`, of pictures that are read."""
-        options, plans = self.options, self.plans(pictures)
+        options, plans, planner = self.options, self.plans(pictures), self._planner(pictures)
         history: list[Step] = []
         images: Tensor = torch.empty(0)
-        self.perception.precision = self.arithmetic
-        for plan in plans:
+        for n, plan in enumerate(plans):
             content = self._content(pictures, plan)
 
             def told(step: Step, images: Tensor, content: Picture = content) -> None:
@@ -135,11 +140,12 @@ class Stylist:
                     watch(Moment(step, options.steps, lambda: self._finished(images, content)))
 
             begin = self._begin(pictures, content, images)
-            descent = Descent(self._loss(pictures, content, plan), begin, told, stop or (lambda: False))
+            loss = self._loss(pictures, content, plan, planner)
+            descent = Descent(loss, begin, told, stop or (lambda: False))
             finished = descent.run(options.steps)
             if finished and descent.taken < options.steps and self._sharper():
-                plan = self._planner(pictures).plan(plan.size)  # the same size, in float32
-                descent.evaluate = self._loss(pictures, content, plan)
+                plans[n:] = [planner.plan(each.size) for each in plans[n:]]
+                descent.evaluate = self._loss(pictures, content, plans[n], planner)
                 finished = descent.run(options.steps)
             images = descent.images
             if not finished:
@@ -153,8 +159,8 @@ class Stylist:
             finished=finished,
         )
 
-    def _loss(self, pictures: Pictures, content: Picture, plan: Plan) -> Evaluate:
-        return partial(evaluate, self.perception, self._aim(pictures, content, plan), tiles=plan.tiles)
+    def _loss(self, pictures: Pictures, content: Picture, plan: Plan, planner: Planner) -> Evaluate:
+        return partial(evaluate, self.perception, self._aim(pictures, content, plan, planner), tiles=plan.tiles)
 
     def _sharper(self) -> bool:
         """Go on in float32 where bf16 was our choice: a search that gains less than bf16 rounds ends early."""
@@ -164,9 +170,12 @@ class Stylist:
         return gained
 
     def _planner(self, pictures: Pictures) -> Planner:
+        """One for each kind of picture: what it has found out of a size is not found out again."""
         count = len(pictures.styles)
-        regions = [1] * count if pictures.masks else [count]
-        return Planner(self.perception, regions, int(self.options.memory * 2**30))
+        regions = (1,) * count if pictures.masks else (count,)
+        if regions not in self._planners:
+            self._planners[regions] = Planner(self.perception, regions, int(self.options.memory * GIB))
+        return self._planners[regions]
 
     def _style_side(self, longest: int) -> int:
         return round(longest * self.options.style_scale)
@@ -174,13 +183,12 @@ class Stylist:
     def _content(self, pictures: Pictures, plan: Plan) -> Picture:
         return fitted(pictures.content, max(plan.size))
 
-    def _aim(self, pictures: Pictures, content: Picture, plan: Plan) -> Aim:
+    def _aim(self, pictures: Pictures, content: Picture, plan: Plan, planner: Planner) -> Aim:
         options, perception = self.options, self.perception
-        planner = self._planner(pictures)
         grams = []
         for style in pictures.styles:
             painted = self._as_wanted(fitted(style, self._style_side(max(plan.size))), content)
-            tiles = planner.plan(painted.shape[:2]).tiles
+            tiles = planner.plan(painted.shape[:2], searched=False).tiles
             grams.append(style_grams(perception, self._images(painted), tiles))
         weights = options.style_weights or (1.0,) * len(grams)
         shared = [each / sum(weights) for each in weights]
@@ -206,7 +214,7 @@ class Stylist:
         if before.numel():
             return enlarged(before, content.shape[:2])
         if pictures.start is not None:
-            given = as_images(pictures.start).to(self.perception.device)
+            given = self._images(grey(pictures.start) if self.options.colour == "luminance" else pictures.start)
             return given if given.shape[2:] == content.shape[:2] else enlarged(given, content.shape[:2])
         if self.options.start == "content":
             return self._images(grey(content) if self.options.colour == "luminance" else content)

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from fovea.errors import DataError, NumbersError
 from fovea.explain.priors import total_variation
-from fovea.explain.untouched import untouched
 from fovea.randomness import key
 from fovea.runtime.checkpoint import bits
 from fovea.runtime.model import Model
 from fovea.style.aim import VARIATION, outer, style_distance
 from fovea.style.evaluating import style_grams
 from fovea.style.gram import gram
-from fovea.style.perception import Perception, arithmetic, own_layers
+from fovea.style.perception import Perception, arithmetic
 from fovea.style.sizing import Picture, as_images, fitted
 from fovea.style.squares import batches, listed
 from fovea.style.styler import Styler
@@ -83,11 +82,14 @@ class Teacher:
     def __init__(self, style: Picture, perceiving: Model, options: TeachingOptions) -> None:
         # What the hardware has is asked once: a network goes on in the precision that it was begun in.
         self.options = options = replace(options, precision=arithmetic(perceiving, options.precision))
-        with untouched(perceiving.network):
-            layers = own_layers(perceiving, options.content_layer, options.style_layers)
-        self.perception = seen = Perception(perceiving, layers, precision=options.precision)
+        self.perception = seen = Perception(
+            perceiving,
+            content_layer=options.content_layer,
+            style_layers=options.style_layers,
+            precision=options.precision,
+        )
         painted = as_images(fitted(style, options.style_size or options.image_size)).to(seen.device)
-        self.wanted = style_grams(seen, painted, [whole(layers.all)])
+        self.wanted = style_grams(seen, painted, [whole(seen.layers.all)])
         seen.sizes((options.image_size, options.image_size))
         self.about = {
             "network": seen.name,
@@ -183,9 +185,7 @@ class Teacher:
         reading = seen.read(painted)
         scales = seen.scales[seen.layers.content][:, None, None]
         apart = (reading[seen.layers.content] - kept).float() / scales
-        single = zip(
-            *(torch.split(reading[name], 1) for name in seen.layers.style), strict=True
-        )  # its gradient is one copy
+        single = zip(*(torch.split(reading[name], 1) for name in seen.layers.style), strict=True)
         grams = [self._grams(dict(zip(seen.layers.style, maps, strict=True))) for maps in single]
         terms = (
             content * apart.square().mean(),
