@@ -52,7 +52,19 @@ ALLOWED: dict[str, set[str]] = {
         "runtime",
         "training",  # fine-tuning beside features that stay fixed
     },
-    "experiments": {"bundle", "data", "errors", "evaluation", "files", "training"},
+    "experiments": {
+        "architectures",  # that a changed network is no longer one of the catalogue
+        "bundle",
+        "cost",  # multiply-adds, by which networks are made equally dear
+        "data",
+        "errors",
+        "evaluation",
+        "files",
+        "layers",  # the blocks that an idea is known by
+        "pictures",
+        "randomness",
+        "training",
+    },
     "explain": {
         "cost",  # receptive fields, by which patches are cut
         "data",

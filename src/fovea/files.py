@@ -16,6 +16,7 @@ from fovea.errors import MachineError, ModelError
 
 BUNDLE_FILE = "bundle.json"  # what a bundle's folder is recognised by, and what is written there last
 RUN_FILE = "config.json"  # what a run folder is recognised by, and what is written there first
+EXPERIMENT_FILE = "experiment.json"  # what an experiment's folder is recognised by, and what was asked
 SEEDS_FILE = "seeds.json"  # what a folder of several seeds' runs is recognised by
 SEEDS_SUMMARY = "summary.json"  # what they reached, once all are done
 BUNDLE_FOLDER = "bundle"  # where a run folder keeps its bundle

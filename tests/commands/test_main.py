@@ -50,6 +50,11 @@ WITHOUT_TORCH = {
     "a set checked": (["check", "digits"], 0),
     "an unknown network to inspect": (["inspect", "lenet6"], 2),
     "no size of images": (["inspect", "lenet5", "--image-size", "abc"], 2),
+    "recipes": (["recipes"], 0),
+    "a recipe": (["recipes", "modern"], 0),
+    "an unknown recipe to show": (["recipes", "alexnot"], 2),
+    "no recipe of a paper": (["train", "vgg16_bn", "digits", "--recipe", "paper"], 2),
+    "an option beside a recipe that fits itself": (["train", "--recipe", "modern", "--epochs", "0"], 2),
     "runs --help": (["runs", "--help"], 0),
     "import --help": (["import", "--help"], 0),
     "explain --help": (["explain", "--help"], 0),
@@ -96,7 +101,7 @@ def test_version(fovea):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("trian", "train or transfer"), ("evalute", "evaluate"), ("predcit", "predict")]
+    ("typed", "meant"), [("trian", "train or transfer"), ("evalute", "evaluate or ablate"), ("predcit", "predict or recipes")]
 )
 def test_an_unknown_verb_gets_the_close_one_offered(typed, meant, fovea):
     code, out, err = fovea(typed)

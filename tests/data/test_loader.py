@@ -1,5 +1,6 @@
 """Batches: an order that is f(seed, epoch), the same for any number of workers and ranks, from any step on."""
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -237,3 +238,23 @@ def test_images_that_cannot_be_fitted_are_a_shape_error() -> None:
     images = ArrayImages(np.zeros((4, 8, 8, 2), np.uint8), "x")
     with pytest.raises(ShapeError, match="an image has 2 channels"):
         fit_split(Split("train", images, np.zeros(4, np.int64), ("a",)), SPEC)
+
+
+@pytest.mark.parametrize("policy", ["none", "trivialaugment"])  # whole batches, and images one by one
+def test_alternating_flips_mirror_each_image_in_every_other_epoch(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fovea.data.augmentation.image.distort", lambda image, *_: image)
+    pixels = np.zeros((20, 8, 8), np.uint8)
+    pixels[:, :, 0] = 255  # a bright edge on the left
+    whole = fit_split(Split("train", ArrayImages(pixels, "x"), np.arange(20) % 5, tuple("abcde")), SPEC)
+    options = Augmentation(flip_alternately=True, policy=policy)
+    made = TrainingBatches(fitted=whole, batch_size=5, seed=3, augmentation=options)
+    right = []
+    for epoch in range(3):
+        images = torch.cat([batch.images for batch in made.epoch(epoch)])
+        order = np.concatenate([made.share(epoch, step) for step in range(4)])
+        right.append(images[np.argsort(order), 0, 0, 7] > images[np.argsort(order), 0, 0, 0])
+    assert torch.equal(right[0], ~right[1])
+    assert torch.equal(right[0], right[2])
+    assert 0 < right[0].sum() < 20
+    ahead = dataclasses.replace(made, workers=2)
+    assert equal(list(made.epoch(1)), list(ahead.epoch(1)))

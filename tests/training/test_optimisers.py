@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fovea.architectures.catalogue import build as build_network
-from fovea.errors import ModelError
+from fovea.errors import ModelError, UsageError
 from fovea.training import optimisers
 from fovea.training.muon import Muon, blocks_of, newton_schulz, orthogonalised
 from fovea.training.options import Update
@@ -397,6 +397,43 @@ def test_muon_takes_the_hidden_filters_and_sgd_the_rest():
     assert [(group["blocks"], group["weight_decay"] > 0) for group in groups] == [
         (2, True), (1, True), (0, True), (0, False),
     ]  # fmt: skip
+
+
+def test_biases_and_head_have_rates_of_their_own_and_the_decay_of_the_others():
+    network = small()
+    told = Update(lr=0.1, bias_lr=0.4, head_lr=0.05, weight_decay=0.02, decay_all=True)
+    head = list(list(network.children())[-1].parameters())
+    groups = optimisers.build(network, told, {}, head).param_groups
+    scales = {p: group["scale"] for group in groups for p in group["params"]}
+    of_head = set(head)
+    for parameter in network.parameters():
+        expected = 0.5 if parameter in of_head else 4.0 if parameter.ndim == 1 else 1.0
+        assert scales[parameter] == pytest.approx(expected)
+    assert all(group["scale"] * group["weight_decay"] == pytest.approx(0.02) for group in groups)
+    with pytest.raises(UsageError, match=r"muon_norm \(=True\) must be off where optimiser is sgd"):
+        options(muon_norm=True)
+
+
+def test_with_a_fixed_norm_a_filter_bank_has_it_before_each_step_whatever_it_was():
+    ours, other = small(), small()
+    with torch.no_grad():
+        for bank in blocks_of(other):
+            bank.mul_(5)
+    for network in (ours, other):
+        optimiser = optimisers.build(network, Update(optimiser="muon", lr=0.1, muon_norm=True, weight_decay=0.0))
+        gradients(network, 0)
+        optimiser.found_inf = torch.ones(())
+        before = weights(network)
+        optimiser.step()
+        assert equal(weights(network), before)
+        optimiser.found_inf = torch.zeros(())
+        optimiser.step()
+    for one, two in zip(blocks_of(ours), blocks_of(other), strict=True):
+        torch.testing.assert_close(one, two)
+    still = optimisers.build(ours, Update(optimiser="muon", lr=1e-9, muon_norm=True, weight_decay=0.0))
+    gradients(ours, 0)
+    still.step()
+    assert all(float(bank.detach().norm()) == pytest.approx(len(bank) ** 0.5, rel=1e-4) for bank in blocks_of(ours))
 
 
 def test_what_gives_logits_is_left_to_sgd_wherever_it_stands():

@@ -83,6 +83,11 @@ def test_all_schedules_but_one_cycle_share_the_warm_up(schedule):
     assert (found == rising) is (schedule != "one_cycle")
 
 
+def test_a_constant_warm_up_has_a_tenth_until_it_ends_and_moves_nothing_else():
+    options = recipe(epochs=8, lr=0.1, schedule="steps", warmup="constant", warmup_epochs=1.5)
+    assert rates(options, 10) == pytest.approx([0.01] * 15 + [0.1] * 25 + [0.01] * 20 + [0.001] * 20)
+
+
 @every_schedule
 def test_without_warm_up_the_first_step_has_the_peak(schedule):
     assert learning_rate(0, 10, recipe(epochs=2, lr=0.3, warmup_epochs=0.0, schedule=schedule)) == 0.3

@@ -136,19 +136,30 @@ def cifar_resnet(
     in_channels: int = 3,
     image_size: int = 32,  # noqa: ARG001  # any: the head averages over space
     depth: int = 20,
+    width: float = 1.0,
     shortcut: Option = "A",
     zero_last_gamma: bool = False,
 ) -> ConvNet:
     """A residual network for 32×32 pixels of 6n + 2 layers; the paper has 20, 32, 44, 56, 110 and 1202, all with A.
 
+    Args:
+        num_classes: Number of logits.
+        in_channels: Channels of the images.
+        image_size: Side of the images in pixels; any, since the head averages over space.
+        depth: Layers.
+        width: Multiplies the channels of every stage, rounded; the paper's is 1, wide networks have more
+            (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
+        shortcut: Option A, B or C; see `layers.shortcut.shortcut`.
+        zero_last_gamma: Whether each branch's last gain starts at 0.
+
     Raises:
-        UsageError: a depth that is not 6n + 2, or an unknown shortcut.
+        UsageError: a depth that is not 6n + 2, a width that leaves no channels, or an unknown shortcut.
     """
     block = partial(BasicBlock, shortcut=shortcut)
-    depths = cifar_depths(depth, layers=2)
-    opening = cifar_stem(in_channels)
+    depths, widths = cifar_depths(depth, layers=2), cifar_widths(width)
+    opening = cifar_stem(in_channels, widths[0])
     return residual_network(
-        opening, block, depths, widths=CIFAR_WIDTHS, num_classes=num_classes, zero_last_gamma=zero_last_gamma
+        opening, block, depths, widths=widths, num_classes=num_classes, zero_last_gamma=zero_last_gamma
     )
 
 
@@ -158,14 +169,17 @@ def cifar_plain(
     in_channels: int = 3,
     image_size: int = 32,  # noqa: ARG001  # any: the head averages over space
     depth: int = 20,
+    width: float = 1.0,
 ) -> ConvNet:
     """The twin of `cifar_resnet` without shortcuts; the paper has 20, 32, 44 and 56 layers, and 110 that fail.
 
     Raises:
-        UsageError: a depth that is not 6n + 2.
+        UsageError: a depth that is not 6n + 2, or a width that leaves no channels.
     """
-    depths = cifar_depths(depth, layers=2)
-    return residual_network(cifar_stem(in_channels), PlainBlock, depths, widths=CIFAR_WIDTHS, num_classes=num_classes)
+    depths, widths = cifar_depths(depth, layers=2), cifar_widths(width)
+    return residual_network(
+        cifar_stem(in_channels, widths[0]), PlainBlock, depths, widths=widths, num_classes=num_classes
+    )
 
 
 def residual_network(
@@ -228,9 +242,20 @@ def imagenet_stem(
     return {"conv1": ConvNorm(in_channels, STEM, 7, stride=2), "pool1": pool}
 
 
-def cifar_stem(in_channels: int) -> dict[str, nn.Module]:
-    """conv1 for 32×32 pixels: 3×3 to 16 channels."""
-    return {"conv1": ConvNorm(in_channels, CIFAR_WIDTHS[0], 3)}
+def cifar_stem(in_channels: int, width: int = CIFAR_WIDTHS[0]) -> dict[str, nn.Module]:
+    """conv1 for 32×32 pixels: 3×3 to 16 channels, or as many as there are."""
+    return {"conv1": ConvNorm(in_channels, width, 3)}
+
+
+def cifar_widths(width: float) -> tuple[int, ...]:
+    """The channels of the three stages, so many times the paper's.
+
+    Raises:
+        UsageError: nothing would be left of them.
+    """
+    if not 1 / CIFAR_WIDTHS[0] <= width < float("inf"):
+        raise UsageError(f"width (={width}) must be at least 1/{CIFAR_WIDTHS[0]}, so that channels are left")
+    return tuple(round(channels * width) for channels in CIFAR_WIDTHS)
 
 
 def cifar_depths(depth: int, *, layers: int) -> tuple[int, ...]:

@@ -26,6 +26,9 @@ VERBS = {
     "data": {"check": "examine images: unreadable and odd files, classes, duplicates; what a network will see of them"},
     "train": {
         "train": "train a network on images; with no arguments LeNet-5 on handwritten digits",
+        "recipes": "the experiments there are, paper by paper, and what each costs on your data",
+        "compare": "several networks at the same budget: accuracy against cost, with the Pareto front",
+        "ablate": "what an idea is worth: the network with and without it, everything else equal",
         "runs": "the runs there are: how far they came, what they reached, in what they differ",
     },
     "judge": {

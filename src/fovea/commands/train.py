@@ -18,18 +18,20 @@ from fovea.architectures.reference import is_reference
 from fovea.commands.allocator import keep_memory
 from fovea.commands.parsing import options_of, parse
 from fovea.commands.progress import counting
+from fovea.commands.tasks import likely, task_of
 from fovea.data.augmentation.presets import preset
 from fovea.data.names import KNOWN, check_source
 from fovea.data.options import DataOptions
 from fovea.errors import ModelError, UsageError, suggestion
 from fovea.files import RUN_FILE, SEEDS_FILE, read_json
 from fovea.training.options import TrainingOptions, from_json
-from fovea.training.recipes import fitting, recipe
+from fovea.training.recipes import FITTED, PAPER, fitting, recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
     from fovea.data.sets import Data
+    from fovea.training.recipes.task import Task
 
 NETWORK, DATA = "lenet5", "digits"
 BATCH_SIZE = ("-b", "--batch-size")
@@ -44,7 +46,8 @@ class Train:
     data: Annotated[str | None, tyro.conf.Positional] = None
     """digits, mnist, cifar10, …, a folder <class>/* or {train,val,test}/<class>/*, a .tar, .zip or .csv of one."""
     recipe: str | None = None
-    """Where the options start: digits, mnist, lenet5_1998 or photos; what fits network and data where none is named."""
+    """Where the options start: a name that 'fovea recipes' lists; paper, the network's own; modern, quick and finetune,
+    which fit themselves to network and data; what fits them where none is named."""
     augment: str | None = None
     """Start the augmentation from a preset named by its paper: alexnet, vgg, inception, cifar, randaugment, …"""
     config: Path | None = None
@@ -77,9 +80,9 @@ class Train:
 def run(arguments: list[str]) -> int:
     """Train, and print what the best epoch reached."""
     asked = _with_defaults(_parts_for_auto(arguments))
-    name, data = str(asked.net), str(asked.data)
-    if not is_reference(name):
-        facts(name)
+    data = str(asked.data)
+    if not is_reference(str(asked.net)):
+        facts(str(asked.net))
     check_source(data)
     keep_memory()
     if asked.prove_resume:
@@ -90,6 +93,8 @@ def run(arguments: list[str]) -> int:
     with counting("opening files") as progress:
         opened = fovea.open_data(data, **dataclasses.asdict(asked.source), progress=progress)
 
+    if asked.recipe in FITTED:
+        asked = _with_defaults(_parts_for_auto(arguments), task_of(str(asked.net), opened, asked.image_size))
     network, training = _started(asked, opened)
     if asked.dry_run:
         return _plan(asked, network(training.seed), opened, training)
@@ -183,8 +188,14 @@ def _parts_for_auto(arguments: list[str]) -> list[str]:
     return found
 
 
-def _with_defaults(arguments: list[str]) -> Train:
-    """Parse twice: first to learn the recipe or configuration, then with it as the default."""
+def _with_defaults(arguments: list[str], task: Task | None = None) -> Train:
+    """Parse twice: first to learn the recipe or configuration, then with it as the default.
+
+    Args:
+        arguments: What was typed.
+        task: What a recipe fits itself to; before the data is opened a likely one, so that what is wrong with the
+            arguments is told at once.
+    """
     first = parse(Train, "train", arguments)
     if sum(each is not None for each in (first.recipe, first.config, first.resume)) > 1:
         raise UsageError("--recipe, --config and --resume are three starting points; give one")
@@ -202,8 +213,11 @@ def _with_defaults(arguments: list[str]) -> Train:
             base = dataclasses.replace(base, weights=None)  # the checkpoint has them
     else:
         net, data = network_and_data(first.net, first.data)
-        options = recipe(first.recipe or ("finetune" if first.weights else fitting(net, data)))
-        base = dataclasses.replace(first, net=net, data=data, training=options, source=DataOptions())
+        if first.recipe == PAPER and not is_reference(net):
+            facts(net)
+        name = first.recipe or ("finetune" if first.weights else fitting(net, data))
+        options = recipe(name, task or likely(net, first.image_size))
+        base = dataclasses.replace(first, net=net, data=data, training=options, source=DataOptions(), recipe=name)
     if first.augment is not None:
         varied = dataclasses.replace(base.training, augmentation=preset(first.augment))
         base = dataclasses.replace(base, training=varied, augment=first.augment)

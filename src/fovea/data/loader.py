@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fovea import randomness
 from fovea.data.ahead import ahead
-from fovea.data.augmentation.batch import augment
+from fovea.data.augmentation.batch import alternating, augment, flipped
 from fovea.data.augmentation.components import Components
 from fovea.data.augmentation.image import one_by_one, varied
 from fovea.data.augmentation.mixing import mix
@@ -78,10 +78,10 @@ class TrainingBatches:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of one epoch, counted from 0, from step `start` of it on."""
-        draw_key = randomness.key(self.seed, "augmentation", epoch)
+        draw_key = self._draw_key(epoch)
         order = self._order(epoch)
         shares = [self._share(order, step) for step in range(start, len(self))]
-        made = ahead(lambda share: self._pixels(share, draw_key), shares, self.workers, told=self.fitted.told)
+        made = ahead(lambda share: self._pixels(share, epoch), shares, self.workers, told=self.fitted.told)
         try:
             for each in made:
                 yield self._finished(each, draw_key)
@@ -94,8 +94,11 @@ class TrainingBatches:
 
     def batch(self, indices: NDArray[np.int64], epoch: int) -> Batch:
         """These very images as the epoch would show them, whatever batch they lie in."""
-        draw_key = randomness.key(self.seed, "augmentation", epoch)
-        return self._finished(self._pixels(indices, draw_key), draw_key)
+        draw_key = self._draw_key(epoch)
+        return self._finished(self._pixels(indices, epoch), draw_key)
+
+    def _draw_key(self, epoch: int) -> int:
+        return randomness.key(self.seed, "augmentation", epoch)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return randomness.permutation(randomness.key(self.seed, "order", epoch), len(self.fitted))
@@ -103,12 +106,14 @@ class TrainingBatches:
     def _share(self, order: NDArray[np.int64], step: int) -> NDArray[np.int64]:
         return order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.ranks]
 
-    def _pixels(self, indices: NDArray[np.int64], draw_key: int) -> Pixels:
-        options = self.augmentation
+    def _pixels(self, indices: NDArray[np.int64], epoch: int) -> Pixels:
+        options, draw_key = self.augmentation, self._draw_key(epoch)
         if one_by_one(options):
             pixels = stacked(varied(self.fitted, indices, options, draw_key))
         else:
             pixels = self.fitted.gather(indices)
+        if options.flip_alternately:
+            pixels = flipped(pixels, alternating(indices, self.seed, epoch))
         return Pixels(augment(pixels, indices, options, draw_key), indices)
 
     def _finished(self, made: Pixels, draw_key: int) -> Batch:

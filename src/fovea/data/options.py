@@ -34,6 +34,8 @@ class Augmentation:
     """Largest change of scale: 0.1 is from 1/1.1 to 1.1 times."""
     flip: bool = False
     """Mirror every other image; not for digits, letters or signs."""
+    flip_alternately: bool = False
+    """Mirror each image in every other epoch, half of them in the even ones: no image comes alike twice in a row."""
     policy: Policy = "none"
     """Published lists of distortions, drawn for each image."""
     policy_operations: int = 2
@@ -61,6 +63,8 @@ class Augmentation:
         """
         for name in ("shift", "rotate", "zoom", "photometric", "pca_noise", "cutout", "mixup", "cutmix"):
             require(name, getattr(self, name), 0 <= getattr(self, name) < float("inf"), "0 or more")
+        once = not (self.flip and self.flip_alternately)
+        require("flip_alternately", self.flip_alternately, once, "off where flip is on: one of them mirrors")
         low, high = self.sides
         require("sides", self.sides, self.sides == (0, 0) or 1 <= low <= high, "0 0, or two sides from 1, in order")
         require("sides", self.sides, self.sides == (0, 0) or self.crop == "random", "0 0 unless --crop random")

@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics are frozen, re-estimated exactly, or whose gain starts at zero."""
+"""Batch normalisation whose statistics are frozen, re-estimated exactly, whose gain starts at zero or is none."""
 
 from __future__ import annotations
 
@@ -25,6 +25,26 @@ class ZeroGammaBatchNorm2d(nn.BatchNorm2d):
         super().reset_parameters()
         if self.affine:
             nn.init.zeros_(self.weight)
+
+
+class ShiftBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that learns a shift and no gain.
+
+    The gain is a buffer of ones that no file holds, so that kernels that want one find it.
+
+    Args:
+        channels: Of the maps.
+        eps: Added to the variance.
+        momentum: How much of the running statistics each batch replaces.
+
+    Source: Jordan 2024, arXiv:2404.00498, whose code has it so.
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum)
+        gain = self.weight.detach()
+        del self.weight
+        self.register_buffer("weight", gain, persistent=False)
 
 
 class _Frozen(_BatchNorm):

@@ -69,3 +69,15 @@ def torch_default(module: nn.Module) -> None:
     """What torch's own layers do; for networks whose paper does not say."""
     reset: Any = module.reset_parameters
     reset()
+
+
+def passing_on(module: nn.Module) -> None:
+    """As torch has it, but convolutions with a middle begin by passing each input map on as it is, then mix the others.
+
+    Of a kernel of odd side the first filters, one for each input map, are 1 in the middle and 0 elsewhere.
+
+    Source: Jordan 2024, arXiv:2404.00498, section 3.3 ("dirac initialisation", partly the identity).
+    """
+    torch_default(module)
+    if isinstance(module, nn.Conv2d) and module.groups == 1 and all(side % 2 for side in module.kernel_size):
+        nn.init.dirac_(module.weight.detach()[: module.in_channels])

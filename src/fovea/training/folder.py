@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import fcntl
 import io
 import json
@@ -16,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from fovea.errors import ModelError, RunInUse, UsageError
-from fovea.files import RUN_FILE, SEEDS_FILE, machine_error, make_folder, read_json, write_durably, write_json
+from fovea.files import (
+    EXPERIMENT_FILE,
+    RUN_FILE,
+    SEEDS_FILE,
+    machine_error,
+    make_folder,
+    read_json,
+    write_durably,
+    write_json,
+)
+from fovea.training.options import from_json
 
 # Where the data lies, and what a run may be resumed with otherwise: the device is recorded, the others change nothing.
 FREE = ("source", "keeping", "workers", "device", "teacher")
@@ -75,10 +86,13 @@ def open_run(folder: Path, described: Mapping[str, Any], *, resume: bool) -> lis
     """
     if not resume:
         create(folder, described)
-        if not (folder.parent / SEEDS_FILE).exists():  # one of several seeds is nobody's latest run
+        several = folder.parent / SEEDS_FILE, folder.parent.parent / EXPERIMENT_FILE
+        if not any(path.exists() for path in several):  # one run of many is nobody's latest
             point_latest(folder)
         return []
     found = configuration(folder)
+    if isinstance(told := found.get("training"), dict):
+        found["training"] = dataclasses.asdict(from_json(told))  # with the options that are newer than the run
     for part in ("network", "data", "training", "teacher"):
         old, new = _meaning(found.get(part)), _meaning(described[part])
         for key in {**old, **new}:

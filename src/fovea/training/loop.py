@@ -54,6 +54,7 @@ class Step:
         options: The recipe.
         average: Of the weights, where there is one.
         towers: The network, where it lies on two devices.
+        resting: Parameters whose gradients are dropped.
         layers: What watches the updates layer by layer, where it is asked for.
     """
 
@@ -65,10 +66,11 @@ class Step:
     options: TrainingOptions
     average: WeightAverage | None = None
     towers: TowersApart | None = None
+    resting: Sequence[Tensor] = ()
     layers: LayerWatch | None = None
 
     def __post_init__(self) -> None:
-        device = self.fabric.device
+        device, self.rate = self.fabric.device, 0.0  # of the last step
         self.guard = Guard(device)
         self.sums = torch.zeros(SUMS, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         groups = self.optimiser.param_groups
@@ -86,7 +88,10 @@ class Step:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         seed_step(self.options.seed, number, self.ranks.rank, self.fabric.device)
+        self.rate = rate
         loss, right = self._gradients(batch)
+        for parameter in self.resting:
+            parameter.grad = None
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = self.towers.gradient_norm() if self.towers else gradient_norm(gradients)
         self.guard.check(loss, norm)
@@ -170,6 +175,7 @@ class Loop:
             until = min(steps, self._last_step - epoch * steps)
             side = side_in(epoch, self.options, self.batches.fitted.preprocessing.image_size)
             self.stages.begin(epoch)
+            self.step.resting = self.stages.resting
             schedule_drop_path(self.plain.network, epoch / self.options.epochs)
             started, waited = time.perf_counter(), 0.0
             batches = self.batches.epoch(epoch, start=done)
@@ -268,7 +274,7 @@ class Loop:
             "accuracy": right / images,
             "validation_loss": scores.negative_log_likelihood,
             "validation_accuracy": scores.top1,
-            "learning_rate": max(group["lr"] for group in self.step.optimiser.param_groups),
+            "learning_rate": self.step.rate,
             "gradient_norm": norms / self.step.ranks.count / steps,
             **timed,
         }

@@ -29,8 +29,8 @@ class Muon(torch.optim.Optimizer):
     One learning rate serves both. An orthogonalised update has the spectral norm `lr`, whatever the filter's size and
     the loss's scale; 0.02 to 0.1 suits it, as it suits SGD on what remains: biases, normalisation, the first
     convolution and the last layer. An update of the same mean square as Adam's, 0.2 √max(rows, columns) as long, would
-    want rates twenty times below SGD's. airbench94_muon also gives each filter bank a fixed norm before each step;
-    that is left out, since it changes what pretrained weights compute.
+    want rates twenty times below SGD's. With `fixed_norm` each bank of `out` filters has the norm √out before each
+    step, as in airbench94_muon: then the rate says by how much it turns. That changes what pretrained weights compute.
 
     Weight decay is decoupled in all groups: a step multiplies by 1 - lr * weight_decay.
     Where the attribute `found_inf` is 1, a step changes neither weights nor state; a GPU is not waited for.
@@ -40,6 +40,7 @@ class Muon(torch.optim.Optimizer):
         lr: Learning rate.
         momentum: Decay of the sum of gradients; 0 keeps none.
         nesterov: Look ahead: add the gradient to the decayed sum once more.
+        fixed_norm: Give what is orthogonalised a fixed norm before it is updated.
         arithmetic: Type of the orthogonalisation; bfloat16 on a GPU that has it and float32 elsewhere by default.
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (convolutions: all but the first one, and
@@ -53,11 +54,12 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         nesterov: bool = True,
+        fixed_norm: bool = False,
         arithmetic: torch.dtype | None = None,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": 0.0, "blocks": 0}
         super().__init__(groups, defaults)
-        self.arithmetic = arithmetic
+        self.arithmetic, self.fixed_norm = arithmetic, fixed_norm
         if momentum > 0:
             for group in self.param_groups:
                 for parameter in group["params"]:
@@ -83,6 +85,8 @@ class Muon(torch.optim.Optimizer):
         lr, decay = group["lr"], group["weight_decay"]
         if decay > 0:
             torch._foreach_mul_(parameters, unless(found, 1 - lr * decay))
+        if group["blocks"] and self.fixed_norm:
+            _give_fixed_norm(parameters, found)
         if found is None:
             torch._foreach_add_(parameters, updates, alpha=-lr)
         else:
@@ -96,6 +100,13 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(buffers, unless(found, group["momentum"]))
         torch._foreach_add_(buffers, gradients)
         return list(torch._foreach_add(gradients, buffers, alpha=group["momentum"])) if group["nesterov"] else buffers
+
+
+def _give_fixed_norm(parameters: list[Tensor], found: Tensor | None) -> None:
+    """Every bank the norm √out, one for each filter on average; nothing where the flag is up."""
+    for parameter, norm in zip(parameters, torch._foreach_norm(parameters), strict=True):
+        factor = math.sqrt(len(parameter)) / norm.clamp(min=SMALLEST_NORM)
+        parameter.mul_(factor if found is None else torch.where(found > 0, 1.0, factor))
 
 
 def orthogonalised(updates: Sequence[Tensor], blocks: int, arithmetic: torch.dtype) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,10 @@ MASKED_BY_TORCH = ("cpu", "cuda")  # where the fused kernels are known to heed f
 
 
 def build(
-    network: nn.Module, update: Update, scales: Mapping[nn.Parameter, float] | None = None
+    network: nn.Module,
+    update: Update,
+    scales: Mapping[nn.Parameter, float] | None = None,
+    head: Collection[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """The optimiser of what the network trains; weight decay on matrices and kernels only, unless `decay_all`.
 
@@ -33,6 +36,7 @@ def build(
         network: What learns is what takes a gradient now.
         update: How.
         scales: What the learning rate of some parameters is multiplied by; their group says so as `scale`.
+        head: What `head_lr` is meant for, its biases too.
 
     Raises:
         ModelError: no parameter is trained.
@@ -47,9 +51,10 @@ def build(
             "an update needs at least one: unfreeze the head"
         )
     if update.optimiser == "muon":
-        groups = _groups(network, update, blocks_of(network), scales or {})
-        return Muon(groups, lr=update.lr, momentum=update.momentum, nesterov=update.nesterov)
-    groups = _groups(network, update, {}, scales or {})
+        groups = _groups(network, update, blocks_of(network), scales or {}, head)
+        lr, momentum = update.lr, update.momentum
+        return Muon(groups, lr=lr, momentum=momentum, nesterov=update.nesterov, fixed_norm=update.muon_norm)
+    groups = _groups(network, update, {}, scales or {}, head)
     if update.optimiser == "rmsprop":
         rates = {"lr": update.lr, "rho": update.second_moment, "momentum": update.momentum}
         return RMSProp(groups, **rates, epsilon=update.epsilon)
@@ -119,20 +124,33 @@ def mask(optimiser: torch.optim.Optimizer) -> None:
 
 
 def _groups(
-    network: nn.Module, update: Update, blocks: Mapping[nn.Parameter, int], scales: Mapping[nn.Parameter, float]
+    network: nn.Module,
+    update: Update,
+    blocks: Mapping[nn.Parameter, int],
+    scales: Mapping[nn.Parameter, float],
+    head: Collection[nn.Parameter],
 ) -> list[dict[str, Any]]:
     """What is trained, by its learning rate, its weight decay and, for muon, by the blocks that are orthogonalised."""
-    members: dict[tuple[float, int, bool], list[nn.Parameter]] = defaultdict(list)
+    members: dict[tuple[float, int, bool, float], list[nn.Parameter]] = defaultdict(list)
+    head = set(head)  # by identity
     for parameter in network.parameters():
         if parameter.requires_grad:
+            own = _own_rate(parameter, update, parameter in head)
             decayed = update.decay_all or parameter.ndim > 1
-            members[scales.get(parameter, 1.0), blocks.get(parameter, 0), decayed].append(parameter)
+            members[scales.get(parameter, 1.0) * own, blocks.get(parameter, 0), decayed, own].append(parameter)
     of_muon = update.optimiser == "muon"
     return [
-        {"params": those, "weight_decay": update.weight_decay * decayed, "scale": scale}
+        {"params": those, "weight_decay": update.weight_decay * decayed / own, "scale": scale}
         | ({"blocks": count} if of_muon else {})
-        for (scale, count, decayed), those in sorted(members.items(), key=lambda member: member[0], reverse=True)
+        for (scale, count, decayed, own), those in sorted(members.items(), key=lambda member: member[0], reverse=True)
     ]
+
+
+def _own_rate(parameter: nn.Parameter, update: Update, of_head: bool) -> float:
+    """What a parameter's learning rate is, by what it is, in parts of `lr`; its decay is divided by as much."""
+    if of_head and update.head_lr > 0:
+        return update.head_lr / update.lr
+    return update.bias_lr / update.lr if parameter.ndim <= 1 and update.bias_lr > 0 else 1.0
 
 
 def _torch_optimiser(groups: list[dict[str, Any]], update: Update) -> torch.optim.Optimizer:

@@ -16,6 +16,7 @@ from fovea.errors import UsageError, require, suggestion
 
 Optimiser = Literal["sgd", "rmsprop", "adam", "adamw", "muon"]
 Schedule = Literal["cosine", "steps", "plateau", "polynomial", "exponential", "one_cycle", "constant"]
+Warmup = Literal["linear", "constant"]
 Loss = Literal["cross_entropy", "bce", "focal", "map"]
 ClassWeights = Literal["equal", "balanced"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -32,10 +33,16 @@ class Update:
     """sgd; rmsprop, as TensorFlow has it; adam; adamw; or muon for filters, with sgd for the rest."""
     lr: float = 0.05
     """Learning rate at its peak, after the warm-up."""
+    bias_lr: float = 0.0
+    """The same of biases and other vectors; a step decays them as much as what learns at lr. 0 is lr."""
+    head_lr: float = 0.0
+    """The same of the head; a step decays it as much as what learns at lr. 0 is lr."""
     momentum: float = 0.9
     """Of sgd, rmsprop and muon; the decay of Adam's first moment."""
     nesterov: bool = True
     """Nesterov's form of the momentum of sgd and muon."""
+    muon_norm: bool = False
+    """Give each filter bank of muon a fixed norm before every update; for networks that normalise what filters give."""
     weight_decay: float = 5e-4
     """L2 penalty on weights; decoupled from the gradient in adamw and muon."""
     decay_all: bool = False
@@ -58,6 +65,8 @@ class Rate:
     """cosine, steps, plateau, polynomial, exponential, one_cycle or constant; all but one_cycle after the warm-up."""
     warmup_epochs: float = 1.0
     """The learning rate rises linearly for so long; of one_cycle, how long it rises by half a cosine."""
+    warmup: Warmup = "linear"
+    """linear; or constant, a tenth of the rate for so long, from which ResNet-110 begins."""
     cycles: int = 1
     """How often cosine falls, each time from the highest rate; snapshots at the ends make an ensemble."""
     lowest_lr: float = 0.0
@@ -116,6 +125,9 @@ class Stages:
     """Gradual unfreezing: the head learns alone, and after every so many epochs the next stage below it does, too."""
     layer_decay: float = 1.0
     """Each stage learns at so much of the rate of the one above it; the head at the whole rate."""
+    whiten: bool = False
+    """Start the first convolution as whitening filters of training patches and keep them so; its bias learns for three
+    epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +186,8 @@ class Keeping:
     """Note each layer's gradient norm and the size of its updates against its weights, in layers.csv."""
     tensorboard: bool = False
     """Write TensorBoard's event files into the run folder."""
+    pictures: bool = True
+    """Draw curves, confusions, mistakes and filters when the run is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +304,7 @@ def _check_ranges(told: TrainingOptions) -> None:
     update, rate, objective, keeping = told.update, told.rate, told.objective, told.keeping
     not_negative = (
         (told, ("max_steps", "time_budget", "patience")),
-        (update, ("weight_decay", "clip", "accumulate")),
+        (update, ("bias_lr", "head_lr", "weight_decay", "clip", "accumulate")),
         (rate, ("warmup_epochs", "lowest_lr")),
         (objective, ("focal_gamma", "auxiliary")),
         (told.averaging, ("swa_epochs",)),
@@ -327,8 +341,16 @@ def _check_together(told: TrainingOptions) -> None:
     update, rate, source = told.update, told.rate, told.input
     free = update.momentum > 0 or not update.nesterov or update.optimiser not in ("sgd", "muon")
     require("nesterov", update.nesterov, free, "off where momentum is 0")
+    normed = not update.muon_norm or update.optimiser == "muon"
+    require("muon_norm", update.muon_norm, normed, f"off where optimiser is {update.optimiser}")
+    stages = told.stages
+    whole = not stages.whiten or not (stages.freeze or stages.thaw_epochs)
+    require("whiten", stages.whiten, whole, "off where stages are frozen: it is how a network starts from nothing")
     again = rate.cycles == 1 or rate.schedule == "cosine"
     require("cycles", rate.cycles, again, f"1 where schedule is {rate.schedule}: cosine alone begins anew")
+    still = rate.warmup == "linear"
+    require("warmup", rate.warmup, still or rate.schedule != "one_cycle", "linear where schedule is one_cycle")
+    require("warmup", rate.warmup, still or rate.warmup_epochs > 0, "linear where warmup_epochs is 0: there is none")
     require("lowest_lr", told.rate.lowest_lr, told.rate.lowest_lr <= update.lr, f"at most lr (={update.lr:g})")
     given = (source.mean is None) == (source.std is None)
     require("mean and std", (source.mean, source.std), given, "given together or not at all")
@@ -346,7 +368,7 @@ def _check_together(told: TrainingOptions) -> None:
         told.averaging.swa_epochs < told.epochs,
         f"below epochs (={told.epochs})",
     )
-    alike = told.stages == Stages()
+    alike = told.stages == Stages() and update.bias_lr == update.head_lr == 0
     require("towers_apart", True, alike or not told.execution.towers_apart, "off where stages learn differently")
     whole = update.accumulate == 0 or told.batch_size % update.accumulate == 0
     require("accumulate", update.accumulate, whole, f"a divisor of batch_size (={told.batch_size})")

@@ -30,6 +30,7 @@ from fovea.training.ranks import Ranks
 from fovea.training.resizing import side_in
 from fovea.training.settling import Measured, Trial
 from fovea.training.towers.running import check_apart
+from fovea.training.whitening import check_whitened
 
 CHECKPOINTS = 3  # the last, the best, and the one being written
 
@@ -172,6 +173,8 @@ def prepare(
         ModelError: the network does not fit the data.
     """
     options = asked if found is None else asked.settled_as(found.get("chosen", {}), found.get("training", {}))
+    if options.stages.whiten:
+        check_whitened(network)
     splits = prepared(network, data, options)
     fabric = launched(options)
     if options.execution.towers_apart:

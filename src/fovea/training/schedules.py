@@ -12,6 +12,7 @@ from fovea.training.options import Rate, TrainingOptions
 ONE_CYCLE_RISE = 25.0  # one_cycle begins at lr over this
 ONE_CYCLE_FALL = 1e4  # and ends at its beginning over this
 MILESTONES = (0.5, 0.75)  # shares of the run, where steps is given none
+CONSTANT_WARMUP = 0.1  # share of lr during a constant warm-up: 0.01 of 0.1 in ResNet's paper
 WARMUP_SHARE = 0.1  # of a fitted run that a warm-up may take
 
 
@@ -20,12 +21,12 @@ def learning_rate(
 ) -> float:
     """The learning rate of a step; a function of what is given alone, so that resuming changes nothing.
 
-    All schedules but one_cycle begin with a linear warm-up that ends just below `lr`. After it, over the steps that
-    remain, cosine and polynomial fall from `lr` to `lowest_lr`, cosine as often as `cycles` says. The stairs of steps
-    and exponential are counted from the first step of the run, as papers and TensorFlow count them, not from the end of
-    the warm-up. one_cycle rises from lr/25 and falls to lr/250,000, or to `lowest_lr`, by half cosines. With
-    `swa_epochs` the rate stays, over the last of them, where the schedule has it at their beginning. `max_steps` cuts
-    the schedule and does not fit it.
+    All schedules but one_cycle begin with a warm-up: a linear one ends just below `lr`, a constant one has a tenth of
+    it. After it, over the steps that remain, cosine and polynomial fall from `lr` to `lowest_lr`, cosine as often as
+    `cycles` says. The stairs of steps and exponential are counted from the first step of the run, as papers and
+    TensorFlow count them, not from the end of the warm-up. one_cycle rises from lr/25 and falls to lr/250,000, or to
+    `lowest_lr`, by half cosines. With `swa_epochs` the rate stays, over the last of them, where the schedule has it at
+    their beginning. `max_steps` cuts the schedule and does not fit it.
 
     Args:
         step: Counted from 0 over the whole run.
@@ -33,10 +34,11 @@ def learning_rate(
         options: The recipe.
         history: Rows of the finished epochs; plateau reads their "validation_accuracy".
 
-    Source: Goyal et al. 2017, arXiv:1706.02677 (warm-up); Loshchilov and Hutter 2016, arXiv:1608.03983 (cosine); Huang
-    et al. 2017, arXiv:1704.00109 (cycles); Smith and Topin 2017, arXiv:1708.07120 (one_cycle); Szegedy et al. 2014,
-    arXiv:1409.4842 (polynomial; steps of 0.96); Tan and Le 2019, arXiv:1905.11946 (exponential); Izmailov et al. 2018,
-    arXiv:1803.05407 (constant at the end).
+    Source: Goyal et al. 2017, arXiv:1706.02677 (linear warm-up); He et al. 2015, arXiv:1512.03385, section 4.2
+    (constant warm-up); Loshchilov and Hutter 2016, arXiv:1608.03983 (cosine); Huang et al. 2017, arXiv:1704.00109
+    (cycles); Smith and Topin 2017, arXiv:1708.07120 (one_cycle); Szegedy et al. 2014, arXiv:1409.4842 (polynomial;
+    steps of 0.96); Tan and Le 2019, arXiv:1905.11946 (exponential); Izmailov et al. 2018, arXiv:1803.05407 (constant at
+    the end).
     """
     if options.averaging.swa_epochs > 0:
         step = min(step, (options.epochs - options.averaging.swa_epochs) * steps_per_epoch)
@@ -46,7 +48,7 @@ def learning_rate(
     if rate.schedule == "one_cycle":
         return _one_cycle(step, warmup, total, lr=lr, lowest=rate.lowest_lr)
     if step < warmup:
-        return lr * (step + 1) / (warmup + 1)
+        return lr * CONSTANT_WARMUP if rate.warmup == "constant" else lr * (step + 1) / (warmup + 1)
     if rate.schedule == "constant":
         return lr
     after, length = step - warmup, total - warmup

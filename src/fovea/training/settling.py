@@ -161,7 +161,7 @@ class Trial:
     ) -> tuple[Callable[[], None], Callable[[], None]]:
         network = copy.deepcopy(self.network)
         stages = Stagewise(network, options.stages)
-        stages.begin(options.epochs - 1)
+        stages.begin_widest(options.epochs)
         options = options.but(precision=precision, accumulate=1)
         forward = Forward(network, precision, self.fabric.device)
         step = Step(
@@ -169,7 +169,7 @@ class Trial:
             ranks=self.ranks,
             forward=forward,
             loss=self.loss,
-            optimiser=optimisers.build(network, options.update, stages.scales()),
+            optimiser=optimisers.build(network, options.update, stages.scales(), stages.head()),
             options=options,
         )
 
@@ -181,7 +181,7 @@ class Trial:
             network.eval()
             with torch.inference_mode():
                 network(batch.images)
-            stages.begin(options.epochs - 1)
+            stages.begin_widest(options.epochs)
 
         return update, judge
 

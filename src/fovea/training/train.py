@@ -45,6 +45,7 @@ from fovea.training.towers.running import state_apart
 from fovea.training.watching.layers import LayerWatch
 from fovea.training.watching.together import Watching
 from fovea.training.watching.watcher import Watcher
+from fovea.training.whitening import whiten
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ def _run(made: Prepared, run: Path, *, quiet: bool, resume: bool, watcher: Watch
         console.say(str(made.plan))
 
         _adapt(made, stack)
-        stages = Stagewise(made.network, told.stages)
+        stages = Stagewise(made.network, told.stages, shared=ranks.count > 1)
+        if told.stages.whiten and not (resume and (run / checkpoints.LAST).exists()):  # else it lies in the checkpoint
+            whiten(made.network, made.splits["train"])
         stack.enter_context(stages.restored())
         state, step, plain = _step(made, stages)
         if told.keeping.watch and ranks.writes:
@@ -181,14 +184,14 @@ def _step(made: Prepared, stages: Stagewise) -> tuple[State, Step, Forward]:
     Saved is always the whole network; where its towers lie apart, it is their halves that train.
     """
     network, told, fabric = made.network, made.options, made.fabric
-    stages.begin(told.epochs - 1)  # the optimiser takes what will ever learn
+    stages.begin_widest(told.epochs)  # the optimiser takes what will ever learn
     halves: TowersApart | None = None
     state: State
     if told.execution.towers_apart:
         state = apart = state_apart(network, told, fabric.device, fabric.world_size)
         halves, optimiser, average = apart.halves, apart.own_optimiser, apart.own_average
     else:
-        optimiser = optimisers.build(network, told.update, stages.scales())
+        optimiser = optimisers.build(network, told.update, stages.scales(), stages.head())
         average = average_of(network, told.averaging, told.epochs)
         state = State(network, optimiser, average)
     if told.execution.compile:
@@ -267,8 +270,9 @@ def _finish(made: Prepared, run: Path, average: WeightAverage | None, progress: 
     model = Model(bundle, device=made.fabric.device)
     if made.fabric.is_global_zero:
         bundle.save(run / BUNDLE_FOLDER)
-        shown: Split = made.data.split(judged[-1])
-        draw(run, model, progress.history, scores[judged[-1]], shown, made.splits[judged[-1]])
+        if made.options.keeping.pictures:
+            shown: Split = made.data.split(judged[-1])
+            draw(run, model, progress.history, scores[judged[-1]], shown, made.splits[judged[-1]])
     return Run(run, model, progress.history, scores)
 
 

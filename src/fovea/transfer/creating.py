@@ -15,6 +15,7 @@ from fovea.errors import ModelError, UsageError
 from fovea.files import sha256
 from fovea.runtime.checkpoint import is_checkpoint, judged_weights
 from fovea.runtime.find import find_bundle
+from fovea.transfer.deepening import deepened, deepens
 from fovea.transfer.importing import preparation, read_weights, turn_round
 from fovea.transfer.mapping import first_kernels, keys_of_classes, mapped
 from fovea.transfer.preparations import SAYS, for_channels
@@ -43,8 +44,9 @@ def create(
     Args:
         name: A name that `list_architectures` gives; or `file.py:Class`, `package.module:function` for a network of
             one's own, which is called with those of the sizes below that it takes.
-        weights: A run folder, a bundle or a checkpoint of the same network; a .safetensors, .pth, .npz or .h5 file with
-            our own, torchvision's or timm's names; "torchvision:NAME" or "timm:NAME". None for fresh ones.
+        weights: A run folder, a bundle or a checkpoint of the same network; a run folder or bundle of vgg11 for a
+            deeper VGG, which takes of it what the paper takes; a .safetensors, .pth, .npz or .h5 file with our own,
+            torchvision's or timm's names; "torchvision:NAME" or "timm:NAME". None for fresh ones.
         num_classes: Number of logits; the paper's, or the weights', where None.
         in_channels: Channels of the images; the paper's, or the weights', where None.
         image_size: Side of the square images in pixels; the paper's, or the bundle's, where None.
@@ -87,7 +89,7 @@ def started(
     """
     if weights is None:
         return Start(build(name, **sizes, seed=seed, **options))
-    filled = _filled(name, weights, sizes.get("image_size"), options)
+    filled = _filled(name, weights, sizes.get("image_size"), options, seed)
     given = {size: value for size, value in sizes.items() if value is not None}
     others = classes is not None and filled.classes is not None and tuple(classes) != filled.classes
     return adapted(filled, name, given, seed=seed, source=str(weights), fresh_head=others)
@@ -158,16 +160,19 @@ def _resized(
     return network
 
 
-def _filled(name: str, weights: str | Path, image_size: int | None, options: dict[str, Any]) -> Start:
-    """The network with the weights as they are."""
+def _filled(name: str, weights: str | Path, image_size: int | None, options: dict[str, Any], seed: int | None) -> Start:
+    """The network with the weights as they are, or with those of the shallower one that its paper starts it from."""
     path = Path(weights)
     if path.is_dir():
         start = of_bundle(path)
         made = architecture_of(start.network)
-        if made is None or made.name != name:
+        deeper = made is not None and deepens(made.name, name)
+        if made is None or not (made.name == name or deeper):
             raise ModelError(f"{weights}: holds {made.name if made else type(start.network).__name__}, not {name}")
         if options:
             raise UsageError(f"{weights}: knows its options; leave {', '.join(options)} away")
+        if deeper:
+            return start._replace(network=deepened(start.network, name, seed=seed, source=str(weights)))
         return start
     spec = None
     if is_checkpoint(path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fovea.data.augmentation import batch
-from fovea.data.augmentation.batch import augment
+from fovea.data.augmentation.batch import alternating, augment
 from fovea.data.options import Augmentation
 from fovea.errors import UsageError
 from fovea.randomness import key, uniforms
@@ -205,6 +205,17 @@ def test_a_gpu_gives_the_same_pixels(border: str) -> None:
     options = Augmentation(flip=True, shift=2, border=border)
     found = augment(noise().cuda(), np.arange(40), options, KEY)
     assert torch.equal(found.cpu(), augment(noise(), np.arange(40), options, KEY))
+
+
+def test_in_every_other_epoch_each_image_is_mirrored_and_half_of_them_in_each() -> None:
+    epochs = np.stack([alternating(np.arange(1000), 5, epoch) for epoch in range(4)])
+    assert (epochs[0] != epochs[1]).all()
+    assert np.array_equal(epochs[:2], epochs[2:])
+    assert 450 < epochs[0].sum() < 550
+    assert np.array_equal(alternating(np.array([7, 3]), 5, 0), epochs[0][[7, 3]])
+    assert not np.array_equal(alternating(np.arange(1000), 6, 0), epochs[0])
+    with pytest.raises(UsageError, match="flip_alternately"):
+        Augmentation(flip=True, flip_alternately=True)
 
 
 def test_a_reflection_cannot_reach_beyond_the_image() -> None:

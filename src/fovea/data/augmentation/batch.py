@@ -44,6 +44,18 @@ def augment(
     return shifted(_bordered(pixels, options), offsets, size)
 
 
+def alternating(indices: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.bool_]:
+    """Which images are mirrored in an epoch: each in every other one, the even or the odd ones as it draws.
+
+    Two epochs in a row show every image from both sides, which independent draws do for half of them.
+
+    Source: Jordan 2024, arXiv:2404.00498, section 3.6 (alternating flip).
+    """
+    first = randomness.bits(randomness.key(seed, "alternating flip"), indices)[:, 0] >> np.uint64(63)
+    mirrored: NDArray[np.bool_] = (first + np.uint64(epoch)) % np.uint64(2) == 1
+    return mirrored
+
+
 def flipped(pixels: Shaped[Tensor, "n c s s"], chosen: NDArray[np.bool_]) -> Shaped[Tensor, "n c s s"]:
     """The batch, the chosen images mirrored left to right."""
     if pixels.device.type != "cpu":

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 
 from fovea.training.options import TrainingOptions, options
+from fovea.training.recipes.task import Task
 
 FEWEST, MOST = 3, 30  # epochs
 
 
-def finetune() -> TrainingOptions:
-    """Fine-tuning on a few hundred to a few thousand photographs; `finetune_for` fits it to the number there is.
+def finetune(task: Task) -> TrainingOptions:
+    """Fine-tuning weights that are there: few epochs at a low rate, lower stages slower; as many images as there are.
 
     Ours: SGD, each stage at 0.8 of the rate of the one above it, half a cosine, boxes of half the image or more,
-    mirrored. Command: fovea train mobilenet_v2 FOLDER --weights BUNDLE. Measured on Hymenoptera by
-    `fovea transfer`; duration and accuracy stand in docs/results.md.
+    mirrored; 300 / √images epochs. Command: fovea train mobilenet_v2 FOLDER --weights BUNDLE. Measured on Hymenoptera
+    by `fovea transfer`; duration and accuracy stand in docs/results.md.
     """
-    return finetune_for(1000)
+    return finetune_for(task.images, photographs=task.photographs)
 
 
 def finetune_for(images: int, *, photographs: bool = True) -> TrainingOptions:
