@@ -14,7 +14,7 @@ from fovea.architectures.catalogue import build as build_network
 from fovea.errors import ModelError, UsageError
 from fovea.training import optimisers
 from fovea.training.muon import Muon, blocks_of, newton_schulz, orthogonalised
-from fovea.training.options import Update
+from fovea.training.options import Update, options
 from fovea.training.rmsprop import RMSProp
 
 EVERY = ("sgd", "rmsprop", "adam", "adamw", "muon")
