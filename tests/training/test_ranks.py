@@ -102,7 +102,7 @@ def test_synchronised_batch_norm_makes_two_ranks_one_batch(forked, tmp_path):
 
 
 def test_auxiliary_classifiers_learn_under_two_ranks(forked, tmp_path):
-    built = {"image_size": 80, "in_channels": 1, "auxiliary": True, "stem": "small"}
+    built = {"image_size": 40, "in_channels": 1, "auxiliary": True, "stem": "small"}
     given = {"name": "googlenet", "built": built, "epochs": 1, "batch_size": 6, "max_steps": 2, "warmup_epochs": 0.0}
     said, _, gradients = ran(forked, 2, tmp_path / "two", **given)
     close(gradients[0], gradients[1], 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -72,13 +73,11 @@ class Liveness:
         if key in self._known or not size:
             return
         self._names += 1
-        name = self._names
-
-        def gone(_: Any) -> None:
-            self.live -= size
-            del self._known[key]
-            self._events.append((len(self.timeline), name, None))
-
-        self._known[key] = (weakref.ref(storage, gone), name)
+        self._known[key] = (weakref.ref(storage, partial(self._gone, key, size, self._names)), self._names)
         self.live += size
-        self._events.append((len(self.timeline), name, Made(size, phase)))
+        self._events.append((len(self.timeline), self._names, Made(size, phase)))
+
+    def _gone(self, key: int, size: int, name: int, _: Any) -> None:
+        self.live -= size
+        del self._known[key]
+        self._events.append((len(self.timeline), name, None))

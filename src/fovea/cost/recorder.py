@@ -190,27 +190,28 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        devices = {tensor.is_meta for tensor in tensors_in(args)}
-        if len(devices) > 1:
+        entering = list(tensors_in(args))
+        if len({tensor.is_meta for tensor in entering}) > 1:
             args = tuple(_to_meta(arg) for arg in args)
+            entering = list(tensors_in(args))
         if self.run is None:
             output, seconds = function(*args, **kwargs), 0.0
         else:
             output, seconds = self.run(function, args, kwargs)
-        name, kind = name_of(function), kind_of(function)
+        leaving = list(tensors_in(output))
         operation = Operation(
             function=function,
-            name=name,
-            kind=kind,
+            name=name_of(function),
+            kind=kind_of(function),
             call=self._call(),
             phase=self.phase,
             args=_described(args),
-            outputs=tuple(_spec(tensor) for tensor in tensors_in(output)),
+            outputs=tuple([_spec(tensor) for tensor in leaving]),
             macs=multiply_adds(function, args, kwargs, output),
             seconds=seconds,
         )
         if self.fields:
-            self._follow(operation, args, output)
+            self._follow(operation, args, entering, leaving)
         self.trace.operations.append(operation)
         if self.after is not None:
             self.after(operation, output)
@@ -226,19 +227,21 @@ class Recorder(TorchDispatchMode):
         node = torch._C._current_autograd_node() if self.phase == "backward" else None
         return self.stack[0] if node is None else self.nodes.get(node._sequence_nr(), self.stack[-1])
 
-    def _follow(self, operation: Operation, args: Sequence[Any], output: Any) -> None:
+    def _follow(
+        self, operation: Operation, args: Sequence[Any], entering: Sequence[Tensor], leaving: Sequence[Tensor]
+    ) -> None:
         seen: dict[int, Field] = {}
-        for tensor in tensors_in(args):
+        for tensor in entering:
             found = getattr(tensor, FIELD, None)
             if found is None:
                 operation.fixed += tensor.numel() * tensor.itemsize
             else:
                 seen[id(tensor)] = found
-        for tensor in tensors_in(output) if seen else ():
+        for tensor in leaving if seen else ():
             operation.field = follow(operation.name, operation.kind, args, tensor, seen)
             setattr(tensor, FIELD, operation.field)
             base = tensor._base
-            if base is not None and operation.field is not None and any(tensor is each for each in tensors_in(args)):
+            if base is not None and operation.field is not None and any(tensor is each for each in entering):
                 setattr(base, FIELD, written_through(tensor, base, operation.field, getattr(base, FIELD, None)))
 
 
@@ -273,7 +276,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield value
     elif isinstance(value, (list, tuple)):
         for each in value:
-            yield from tensors_in(each)
+            if isinstance(each, Tensor):
+                yield each
+            elif isinstance(each, (list, tuple)):
+                yield from tensors_in(each)
 
 
 def _spec(tensor: Tensor) -> Spec:
@@ -284,7 +290,9 @@ def _spec(tensor: Tensor) -> Spec:
 def _described(value: Any) -> Any:
     if isinstance(value, Tensor):
         return _spec(value)
-    return tuple(_described(each) for each in value) if isinstance(value, (list, tuple)) else value
+    if not isinstance(value, (list, tuple)):
+        return value
+    return tuple([_described(each) if isinstance(each, (Tensor, list, tuple)) else each for each in value])
 
 
 def _specs(value: Any) -> Iterator[Spec]:
