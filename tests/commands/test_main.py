@@ -101,7 +101,8 @@ def test_version(fovea):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("trian", "train or transfer"), ("evalute", "evaluate or ablate"), ("predcit", "predict or recipes")]
+    ("typed", "meant"),
+    [("trian", "train or transfer"), ("evalute", "evaluate or ablate"), ("predcit", "predict or recipes")],
 )
 def test_an_unknown_verb_gets_the_close_one_offered(typed, meant, fovea):
     code, out, err = fovea(typed)

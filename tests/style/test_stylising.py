@@ -15,9 +15,30 @@ from fovea.errors import MachineError, ShapeError, UnreadableImage, UsageError
 from fovea.style.frames import stylise_each
 from fovea.style.inputs import Pictures
 from fovea.style.options import StyliseOptions
+from fovea.style.planning import Planner
 from fovea.style.stylist import Stylist
 from tests.explain.conftest import state
 from tests.style.conftest import model_of, picture, striped, vgg_like
+
+
+@pytest.fixture(scope="module")
+def foreseen():
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _each_peak_is_foreseen_once(foreseen, monkeypatch):
+    """A pass without numbers takes longer than a small search: not again for the same layers and the same size."""
+    peak = Planner._peak
+
+    def known(planner, size):
+        seen = planner.perception
+        asked = (str(seen.network), str(seen.paths), seen.precision, tuple(planner.regions), size)
+        if asked not in foreseen:
+            foreseen[asked] = peak(planner, size)
+        return foreseen[asked]
+
+    monkeypatch.setattr(Planner, "_peak", known)
 
 
 def options(**changes):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = 2.6  # inches of a name
+WIDE = 20.0  # how many times the largest effect is the middle one, where the scale is logarithmic beyond a point
 
 
 class Interval(NamedTuple):
@@ -44,11 +45,11 @@ def draw(intervals: Sequence[Interval], *, title: str) -> Figure:
             colour = BLUE if sure else GREY
             if each.half is not None:
                 axes.plot([each.mean - each.half, each.mean + each.half], [place, place], color=colour, linewidth=2)
-            axes.plot([each.mean], [place], "o", color=colour, ms=6)
+            axes.plot([each.mean], [place], "o", color=colour, ms=6, zorder=5)
             axes.annotate(
                 f"{each.mean:+.2f}",
                 (each.mean, place),
-                xytext=(0, 5),
+                xytext=(0, 6),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
@@ -59,6 +60,15 @@ def draw(intervals: Sequence[Interval], *, title: str) -> Figure:
         axes.set_ylim(len(intervals) - 0.4, -0.8)
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.08)
+        if _spread(intervals) > WIDE:  # small ones would be lost beside a large one
+            axes.set_xscale("symlog", linthresh=1, subs=None)
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("accuracy with the idea less accuracy without it, percentage points; bars are 95 % intervals")
         axes.grid(True, axis="x")
     return figure
+
+
+def _spread(intervals: Sequence[Interval]) -> float:
+    """How many times the largest effect is the middle one, which counts as a point at least."""
+    sizes = sorted(abs(each.mean) for each in intervals)
+    return sizes[-1] / max(1.0, sizes[(len(sizes) - 1) // 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +24,7 @@ from fovea.explain.untouched import untouched
 from fovea.runtime.features import stages_of
 from fovea.runtime.model import Model
 from fovea.style.options import CONTENT, STYLE, Pooling, Precision
-from fovea.style.sizing import LUMA, as_images, fitted
+from fovea.style.sizing import LUMA, Picture, as_images, fitted
 from fovea.training.arithmetic import autocast, candidates
 
 NUMBERED = re.compile(r"(?:conv|relu)(\d+)_(\d+)")  # VGG's layers, as papers call them
@@ -289,13 +290,19 @@ def _own(parameter: Tensor, *, runs: bool) -> Tensor:
 
 def _loudness(perception: Perception) -> dict[str, Float[Tensor, "c"]]:
     """Each filter's mean activation over scikit-learn's two photographs, a tenth of the layer's mean at least."""
-    from sklearn.datasets import load_sample_images
-
     means: dict[str, list[Tensor]] = {name: [] for name in perception.layers.all}
     with torch.no_grad():
-        for picture in load_sample_images().images:
-            images = as_images(fitted(picture, PROBE)).to(perception.device)
+        for picture in _photographs():
+            images = as_images(picture).to(perception.device)
             for name, maps in perception.read(images).items():
                 means[name].append(maps.float().abs().mean((0, 2, 3)))
     loud = {name: torch.stack(each).mean(0) for name, each in means.items()}
     return {name: each.clamp_min(max(FLOOR * float(each.mean()), TINY)) for name, each in loud.items()}
+
+
+@functools.cache
+def _photographs() -> tuple[Picture, ...]:
+    """scikit-learn's two photographs, of `PROBE` pixels."""
+    from sklearn.datasets import load_sample_images
+
+    return tuple(fitted(picture, PROBE) for picture in load_sample_images().images)

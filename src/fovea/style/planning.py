@@ -55,6 +55,7 @@ class Planner:
     def __init__(self, perception: Perception, regions: Sequence[int], limit: int = 0) -> None:
         self.perception, self.regions = perception, regions
         self.limit = limit or machine_memory() // 2
+        self._maps: dict[Size, dict[str, Size]] = {}
         self._working: dict[tuple[Size, str], int] = {}
 
     def plan(self, size: Size, *, searched: bool = True) -> Plan:
@@ -69,7 +70,7 @@ class Planner:
             MachineError: not even the smallest tiles fit.
             ModelError: the picture would have to be cut, and cannot be.
         """
-        maps = self.perception.sizes(size)
+        maps = self._sizes(size)
         held = self._held(size, maps) if searched else self.perception.weights()
         needed = held + self._peak(size)
         if needed <= self.limit:
@@ -96,13 +97,19 @@ class Planner:
         shares = sum(h * w * 4 for h, w in maps.values()) * len(self.regions)
         return perception.weights() + (VECTORS + 2 * HISTORY) * 12 * size[0] * size[1] + content + shares
 
+    def _sizes(self, size: Size) -> dict[str, Size]:
+        """Those of each layer's maps, found once for each size of picture."""
+        if size not in self._maps:
+            self._maps[size] = self.perception.sizes(size)
+        return self._maps[size]
+
     def _peak(self, size: Size) -> int:
         """Bytes that one evaluation makes at its peak."""
         known = (size, self.perception.precision)
         if known not in self._working:
             perception, liveness = self.perception, Liveness()
             recorder = Recorder(after=liveness.after)
-            maps = perception.sizes(size)
+            maps = self._sizes(size)
             with numberless():
                 images = torch.empty(1, 3, *size, device=perception.device)
                 aim = _any_aim(perception, maps, self.regions)
