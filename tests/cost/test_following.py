@@ -14,7 +14,7 @@ from fovea.cost.recorder import FIELD, Recorder
 from fovea.errors import ShapeError
 
 SIDE = 144
-MARGIN = 16  # pixels: more than borders take away, by cropping and by strides that leave a rest
+MARGIN = 16  # pixels: more than borders take away by cropping
 PROPERTY = settings(
     max_examples=60,
     deadline=None,
@@ -115,8 +115,9 @@ def expected(axis, unit):
     return first, first + axis.size - 1
 
 
-def in_the_image(first, last):
-    return first >= MARGIN and last < SIDE - MARGIN
+def in_the_image(first, last, stride=0):
+    """Whether borders are far: what cropping takes, and the rest that strides leave, less than all of them together."""
+    return first >= MARGIN + stride and last < SIDE - MARGIN - stride
 
 
 def followed_or_nothing(network, followed):
@@ -137,7 +138,7 @@ def test_any_chain_of_windows_sees_what_its_gradient_reaches(network, clear, fol
     assert field.dims == (2, 3)
     for dim, axis in zip(field.dims, field.axes, strict=True):
         first, last = expected(axis, sides[dim] // 2)
-        if in_the_image(first, last):
+        if in_the_image(first, last, axis.stride):
             assert measured(network, (1, 1, SIDE, SIDE), dim) == (first, last)
 
 

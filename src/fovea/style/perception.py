@@ -163,15 +163,14 @@ class Perception:
 
     def leaving(self, name: str, found: Reading) -> Callable[[object, object, Tensor], None]:
         """A hook that keeps what leaves a layer, and ends the pass once all has been read."""
+        return functools.partial(self._left, name, found)
 
-        def leaving(_: object, __: object, output: Tensor) -> None:
-            if output.is_meta:  # a network that explains why it failed tries itself without numbers
-                return
-            found[name] = output
-            if len(found) == len(self.paths):
-                raise _Enough
-
-        return leaving
+    def _left(self, name: str, found: Reading, _: object, __: object, output: Tensor) -> None:
+        if output.is_meta:  # a network that explains why it failed tries itself without numbers
+            return
+        found[name] = output
+        if len(found) == len(self.paths):
+            raise _Enough
 
 
 def numberless() -> AbstractContextManager[object]:
