@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -26,11 +27,26 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["FOVEA_CACHE"] = before
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _modules_are_no_garbage() -> Iterator[None]:
+    """A full collection looks at all that was ever imported, unless it is told that this stays."""
+    before = len(sys.modules)
+    if not gc.get_freeze_count():
+        gc.freeze()
+    yield
+    if len(sys.modules) > before + 100:
+        gc.collect()
+        gc.freeze()
+
+
 # Importing everything takes a process seconds, forking one that has takes it none. An alarm ends what hangs.
 FORKING = """
 import json, os, signal, sys
 import fovea.architectures.lenet, fovea.commands.main, fovea.commands.train, fovea.transfer.starting
-import lightning.fabric, safetensors.torch, sklearn.datasets, sympy, tyro
+import gc, lightning.fabric, safetensors.torch, sklearn.datasets, sympy, tyro
+
+gc.collect()
+gc.freeze()
 
 for line in sys.stdin:
     job = json.loads(line)

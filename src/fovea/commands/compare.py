@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
             raise UsageError("--show draws what is there, and trains nothing: leave NETS and --out away")
         return _shown(asked, asked.show)
     if not asked.nets:
-        raise UsageError("compare wants networks: fovea compare lenet5 nin_cifar10 cifar_resnet20 --data cifar10")
+        raise UsageError("compare wants networks: fovea compare lenet5 cifar_nin cifar_resnet20 --data cifar10")
     nets = [_net(each) for each in asked.nets]
     asked = _checked(asked, nets, arguments)
     check_source(asked.data)
