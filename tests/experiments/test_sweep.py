@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 
 import pytest
 
 from fovea.errors import NumbersError, Stopped, UsageError
 from fovea.experiments.sweep import Sweep, joined_plan
+from fovea.training.stopping import stop_on_signals
 
 NAMES = [f"trial{n}" for n in range(6)]
 PLAN = {"kind": "test", "networks": {"a": {"lr": 0.1}}}
@@ -117,3 +119,33 @@ def test_another_experiment_other_things_and_equal_names_are_refused(tmp_path):
     with pytest.raises(UsageError, match="holds other things"):
         Sweep(tmp_path / "photos", PLAN, ["a"])
     assert joined_plan(tmp_path, {"kind": "x"}, {"kind": "x"}) == {"kind": "x"}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_signal_while_nobody_trains_ends_the_sweep_with_this_trial(late, tmp_path):
+    seen = []
+
+    def work(name, _place):
+        seen.append(name)
+        if not late:
+            signal.raise_signal(signal.SIGTERM)  # before the first step: training begins with the stop asked for
+        with stop_on_signals() as stop:
+            asked = stop.signal_number
+        if late:
+            signal.raise_signal(signal.SIGTERM)  # while the finished run is judged
+        elif asked is not None:
+            raise Stopped("stopped and saved at step 1", asked)
+        return {"value": 1.0}
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="stopped after trial a" if late else "stopped and saved in trial a") as stopped:
+        Sweep(tmp_path / "s", PLAN, ["a", "b"]).run(work)
+    assert (seen, stopped.value.exit_code) == (["a"], 143)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert list(Sweep(tmp_path / "s", PLAN, ["a", "b"]).done().outcomes) == (["a"] if late else [])
+
+
+def test_a_folder_that_was_only_begun_is_begun_again(tmp_path):
+    (tmp_path / "s/locks").mkdir(parents=True)
+    (tmp_path / "s/.experiment.json.1.tmp").touch()
+    assert Sweep(tmp_path / "s", PLAN, ["a"]).done().elsewhere == ("a",)

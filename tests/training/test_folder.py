@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from fovea.errors import MachineError, ModelError, RunInUse, UsageError
 from fovea.training import folder
+from fovea.training.options import options
 
 HOLD = (
     "import sys, time\nfrom pathlib import Path\nfrom fovea.training import folder\n"
@@ -141,3 +143,19 @@ def test_the_history_is_csv_with_a_row_for_each_epoch(tmp_path):
     with open(tmp_path / "history.csv", newline="") as file:
         read = [{"epoch": int(row["epoch"]), "loss": float(row["loss"])} for row in csv.DictReader(file)]
     assert read == rows
+
+
+def test_a_run_that_is_older_than_an_option_goes_on_as_with_its_usual_value(tmp_path):
+    described = {
+        "network": {},
+        "data": {},
+        "training": dataclasses.asdict(options(lr=0.1)),
+        "teacher": None,
+        "machine": {},
+    }
+    older = described | {"training": {name: value for name, value in described["training"].items() if name != "rate"}}
+    folder.create(tmp_path / "run", older)
+    assert folder.open_run(tmp_path / "run", described, resume=True) == []
+    another = described | {"training": dataclasses.asdict(options(lr=0.1, warmup="constant"))}
+    with pytest.raises(ModelError, match=r"training rate.warmup was 'linear' and is 'constant' now"):
+        folder.open_run(tmp_path / "run", another, resume=True)

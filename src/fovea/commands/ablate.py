@@ -13,7 +13,7 @@ import tyro
 from fovea.architectures.catalogue import facts
 from fovea.architectures.reference import is_reference
 from fovea.commands.allocator import keep_memory
-from fovea.commands.experimenting import Experiment, check, helped, helping, plan_of, seeds_of, tell
+from fovea.commands.experimenting import Experiment, check, helping, plan_of, print_results, swept, tell
 from fovea.commands.parsing import options_of, parse
 from fovea.commands.progress import counting
 from fovea.commands.tasks import likely, task_of
@@ -83,7 +83,6 @@ def run(arguments: list[str]) -> int:
 
 def _ablated(asked: Ablate, ideas: list[str], arguments: list[str]) -> int:
     import fovea
-    from fovea.experiments.trials import run_arms
     from fovea.training.folder import new_name
 
     with counting("opening files") as progress:
@@ -96,14 +95,8 @@ def _ablated(asked: Ablate, ideas: list[str], arguments: list[str]) -> int:
     equal = {"at_equal_cost": asked.at_equal_cost} if asked.at_equal_cost else {}
     training = dataclasses.replace(asked.training, seed=0).meaning()
     plan = plan_of("ablation", opened, network=network, training=training, **equal)
-    settings: dict[str, Any] = {"seeds": seeds_of(asked), "out": out, "plan": plan, "tell": tell}
-    with helped("ablate", arguments, asked.processes, out):
-        records = run_arms(arms, opened, **settings)
-    if helping():
-        return 0
-    if asked.processes > 1:
-        records = run_arms(arms, opened, **settings)  # what the helpers have done, and what one of them left
-    return _told(asked, records, asked.results or out / "results")
+    records = swept(dataclasses.replace(asked, out=out), ["ablate", *arguments], arms, opened, plan)
+    return 0 if helping() else _told(asked, records, asked.results or out / "results")
 
 
 def _arms(asked: Ablate, ideas: list[str], opened: Data) -> list[Arm]:
@@ -164,11 +157,8 @@ def _as_dear(asked: Ablate, arm: Arm, whole: Arm, lacking: Callable[..., list[Ar
 def _told(asked: Ablate, records: Records, folder: Path) -> int:
     from fovea.experiments.ablation import Ablation
 
-    whole = Ablation(records.save(folder))
-    pictures = whole.draw(folder, title=_title(whole.records))
-    print(json.dumps(whole.as_json()) if asked.json else whole)
-    tell(f"results: {folder}; pictures: {', '.join(path.name for path in pictures)}")
-    return 0
+    whole = records.save(folder)
+    return print_results(Ablation(whole), folder, title=_title(whole), as_json=asked.json)
 
 
 def _shown(asked: Ablate, folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -13,7 +12,7 @@ import tyro
 from fovea.architectures.catalogue import builder_defaults, facts
 from fovea.architectures.reference import is_reference
 from fovea.commands.allocator import keep_memory
-from fovea.commands.experimenting import Experiment, check, helped, helping, plan_of, seeds_of, tell
+from fovea.commands.experimenting import Experiment, check, helping, plan_of, print_results, swept, tell
 from fovea.commands.parsing import options_of, parse
 from fovea.commands.progress import counting
 from fovea.commands.tasks import likely, task_of
@@ -126,7 +125,6 @@ def _training(asked: Compare, net: Net, arguments: list[str], opened: Data | Non
 def _compared(asked: Compare, nets: Sequence[Net], arguments: list[str]) -> int:
     import fovea
     from fovea.experiments.arms import across
-    from fovea.experiments.trials import run_arms
     from fovea.training.folder import new_name
 
     with counting("opening files") as progress:
@@ -137,14 +135,8 @@ def _compared(asked: Compare, nets: Sequence[Net], arguments: list[str]) -> int:
     out = asked.out or new_name("compare", opened.name)
     judged = len(opened.test or opened.validation or ())
     plan = plan_of("comparison", opened, judged=judged, networks=trained)
-    settings: dict[str, Any] = {"seeds": seeds_of(asked), "out": out, "plan": plan, "tell": tell}
-    with helped("compare", arguments, asked.processes, out):
-        records = run_arms(arms, opened, **settings)
-    if helping():
-        return 0
-    if asked.processes > 1:
-        records = run_arms(arms, opened, **settings)  # what the helpers have done, and what one of them left
-    return _told(asked, records, asked.results or out / "results")
+    records = swept(dataclasses.replace(asked, out=out), ["compare", *arguments], arms, opened, plan)
+    return 0 if helping() else _told(asked, records, asked.results or out / "results")
 
 
 def _arm(asked: Compare, net: Net, first: Net, opened: Data, arguments: list[str]) -> Arm:
@@ -186,12 +178,8 @@ def _told(asked: Compare, records: Records, folder: Path) -> int:
     from fovea.experiments.comparison import Comparison
 
     whole = records.save(folder)
-    comparison = Comparison(whole, images=whole.plan["judged"])
     title = f"{len(whole.labels)} networks on {whole.plan['data']['name']}, the same budget each"
-    pictures = comparison.draw(folder, title=title)
-    print(json.dumps(comparison.as_json()) if asked.json else comparison)
-    tell(f"results: {folder}; pictures: {', '.join(path.name for path in pictures)}")
-    return 0
+    return print_results(Comparison(whole, images=whole.plan["judged"]), folder, title=title, as_json=asked.json)
 
 
 def _shown(asked: Compare, folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,10 @@ from fovea.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from fovea.data.sets import Data
+    from fovea.experiments.ablation import Ablation
+    from fovea.experiments.arms import Arm
+    from fovea.experiments.comparison import Comparison
+    from fovea.experiments.records import Records
 
 WORKER = "FOVEA_SWEEP_WORKER"  # set where a process only helps another one's sweep
 GRACE = 120.0  # seconds that helpers have to save
@@ -94,36 +99,49 @@ def helping() -> bool:
     return WORKER in os.environ
 
 
+def swept(asked: Experiment, command: Sequence[str], arms: Sequence[Arm], data: Data, plan: dict[str, Any]) -> Records:
+    """What the arms reached, trained by this process and those that help it.
+
+    Args:
+        asked: How many seeds and processes; its folder is named by now.
+        command: The verb, and what it was told: what helpers are started with.
+        arms: What is trained.
+        data: What all learn.
+        plan: See `plan_of`.
+    """
+    from fovea.experiments.trials import run_arms
+
+    assert asked.out is not None
+    settings: dict[str, Any] = {"seeds": seeds_of(asked), "out": asked.out, "plan": plan, "tell": tell}
+    if helping() or asked.processes == 1:
+        return run_arms(arms, data, **settings)
+    with _helped(command, asked.processes, asked.out):
+        run_arms(arms, data, **settings)
+    return run_arms(arms, data, **settings)  # what the helpers have done, and what one of them may have left
+
+
+def print_results(result: Ablation | Comparison, folder: Path, *, title: str, as_json: bool) -> int:
+    """Print a table or an object, and draw the pictures beside the results."""
+    pictures = result.draw(folder, title=title)
+    print(json.dumps(result.as_json()) if as_json else result)
+    tell(f"results: {folder}; pictures: {', '.join(path.name for path in pictures)}")
+    return 0
+
+
 @contextmanager
-def helped(verb: str, arguments: Sequence[str], processes: int, out: Path) -> Iterator[None]:
+def _helped(command: Sequence[str], processes: int, out: Path) -> Iterator[None]:
     """So many processes at the sweep in all; every one, this too, with its share of the cores as threads.
 
     At the end the helpers are waited for; where this process stops or fails, they are told to save and stop.
-
-    Args:
-        verb: The command.
-        arguments: What it was told.
-        processes: How many in all.
-        out: The experiment's folder.
     """
-    if helping() or processes == 1:
-        yield
-        return
     import torch
 
     threads = max(1, (os.cpu_count() or 1) // processes)
     torch.set_num_threads(threads)
     environment = os.environ | {WORKER: str(os.getpid()), "OMP_NUM_THREADS": str(threads)}
-    command = [
-        sys.executable,
-        "-m",
-        "fovea",
-        verb,
-        *_without(arguments, ("--processes", "--out", "-o")),
-        "--out",
-        str(out),
-    ]
-    helpers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(processes - 1)]
+    told = [sys.executable, "-m", "fovea", *_without(command, ("--processes", "--out", "-o")), "--out", str(out)]
+    before = signal.signal(signal.SIGTERM, _ended)
+    helpers = [subprocess.Popen(told, env=environment, stdout=subprocess.DEVNULL) for _ in range(processes - 1)]
     try:
         yield
         for helper in helpers:
@@ -135,6 +153,12 @@ def helped(verb: str, arguments: Sequence[str], processes: int, out: Path) -> It
         for helper in helpers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 helper.wait(GRACE)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended(number: int, _: Any) -> None:
+    """Where no training listens, a signal ends this process by way of its helpers, who save."""
+    raise SystemExit(128 + number)
 
 
 def _without(arguments: Sequence[str], names: Sequence[str]) -> list[str]:

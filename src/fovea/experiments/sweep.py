@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fovea.errors import NumbersError, Stopped, UsageError
 from fovea.experiments.locks import alone, held
 from fovea.files import EXPERIMENT_FILE, make_folder, read_json, write_json
+from fovea.training.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     import optuna
@@ -82,7 +83,7 @@ class Sweep:
         path = self.folder / EXPERIMENT_FILE
         if path.is_file():
             joined_plan(path, read_json(path), plan)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and not all(_is_ours(path) for path in self.folder.iterdir()):
             raise UsageError(f"{self.folder}: exists and holds other things; choose another --out")
         make_folder(self.folder / LOCKS)
         with self._alone():
@@ -105,12 +106,15 @@ class Sweep:
         while (taken := self._take()) is not None:
             number, name, lock = taken
             try:
-                outcome = self._done(work, name)
-                self._tell(number, outcome)
+                with stop_on_signals() as stop:
+                    outcome = self._done(work, name)
+                    self._tell(number, outcome)
             finally:
                 os.close(lock)
             if told is not None:
                 told(name, outcome)
+            if stop.signal_number is not None:  # it came when this trial was being finished
+                raise Stopped(f"stopped after trial {name}; start it again to go on: {self.folder}", stop.signal_number)
         return self.done()
 
     def done(self) -> Done:
@@ -190,6 +194,11 @@ class Sweep:
         with alone(self.folder / LOCKS / ".journal"):
             _mended(self.folder / JOURNAL)
             yield
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is what a process leaves that has only begun, or was killed before it wrote the plan."""
+    return path.name in (LOCKS, EXPERIMENT_FILE) or path.match(".*.tmp")
 
 
 def joined_plan(path: Path, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

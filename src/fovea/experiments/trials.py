@@ -70,6 +70,8 @@ def run_arms(
         tell(f"{name}: {reached}; {left} of {len(work)} trials left")
 
     done = sweep.run(do, told=told)
+    if done.elsewhere:
+        tell(f"{len(done.elsewhere)} of {len(work)} trials are with other processes; what follows is of the others")
     made = [(*work[name], outcome) for name, outcome in done.outcomes.items()]
     found = Records(
         plan=plan,

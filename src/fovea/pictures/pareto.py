@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 NAME = 2.6  # inches of a name in the legend
+WIDE = 100.0  # times the least cost, from which on an axis has a number for each power of ten alone
 
 
 class Point(NamedTuple):
@@ -60,22 +61,25 @@ def draw(points: Sequence[Point], costs: Mapping[str, str], *, title: str) -> Fi
     return figure
 
 
-def _panel(axes: Axes, points: Sequence[Point], cost: str, name: str) -> None:
+def _panel(axes: Axes, points: Sequence[Point], cost_name: str, name: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    front = sorted((point for point in points if cost in point.front), key=lambda point: float(point.costs[cost] or 0))
-    at = [float(point.costs[cost] or 0) for point in front]
+    front = sorted(
+        (point for point in points if cost_name in point.front), key=lambda point: float(point.costs[cost_name] or 0)
+    )
+    at = [float(point.costs[cost_name] or 0) for point in front]
     axes.plot(at, [point.accuracy for point in front], drawstyle="steps-post", color=GREY, linewidth=1, zorder=1)
     for place, point in enumerate(points):
-        own = point.costs.get(cost)
+        own = point.costs.get(cost_name)
         if not own:
             continue
         colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
         axes.plot([own, own], [point.low, point.high], color=colour, linewidth=1.2, zorder=2)
-        face = colour if cost in point.front else "white"
+        face = colour if cost_name in point.front else "white"
         axes.plot([own], [point.accuracy], mark, color=colour, mfc=face, ms=7, zorder=3, label=fit(point.name, NAME, 9))
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    known = [float(cost) for point in points if (cost := point.costs.get(cost_name))]
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(known) < WIDE * min(known) else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)
