@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 
 import pytest
@@ -86,9 +87,17 @@ def made(name, **how):
 
 
 def allocated(run, held):
-    """The most bytes of live tensors in a run, by the profiler's allocation events; what was there before included."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
+    """The most bytes of live tensors in a run, by the profiler's allocation events; what was there before included.
+
+    What other tests have left in circles is freed before: freed in the run, it would be subtracted from its peak.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            run()
+    finally:
+        gc.enable()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     live = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
