@@ -17,6 +17,7 @@ from fovea.training.depthwise import DepthwiseConvolution, Geometry, gradient_of
 
 CPU = torch.device("cpu")
 REMEDY = "bf16-depthwise"
+REDUCED = ["bf16", REMEDY, "bf16-fused"]
 BF16 = 2.0**-8  # the relative step of bf16
 
 
@@ -141,7 +142,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("precision", ["bf16", REMEDY])
+@pytest.mark.parametrize("precision", REDUCED)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_s_gradients_point_where_those_of_float32_do(name, precision):
     network = build(name, num_classes=5, seed=0).eval()  # a batch's statistics would make rounding a matter of chance
@@ -151,6 +152,16 @@ def test_a_network_s_gradients_point_where_those_of_float32_do(name, precision):
     exact, ours = (torch.cat([each.flatten() for each in some]) for some in (exact, ours))
     assert F.cosine_similarity(exact, ours, dim=0) > 0.95  # mnasnet_a1 has 0.976, the others above 0.99
     assert 0.95 < ours.norm() / exact.norm() < 1.05
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_densenet_40_12"])  # mobile networks' are a matter of chance
+def test_in_training_fused_normalisation_is_as_near_to_float32_as_torch_s_is(name):
+    network = build(name, num_classes=5, seed=0).train()
+    images = torch.randn(16, 3, 32, 32)
+    found = [gradients(network, images, precision) for precision in ("float32", "bf16", "bf16-fused")]
+    for part in (lambda each: each[0], lambda each: torch.cat([own.flatten() for own in each[2]])):
+        exact, plain, ours = map(part, found)
+        assert (ours - exact).norm() <= 1.25 * (plain - exact).norm() <= 0.3 * exact.norm()
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])
@@ -169,7 +180,7 @@ def test_the_remedy_gives_the_gradients_of_bf16(name):
         assert (got - true).norm() <= 1.1 * (own - true).norm()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16", REMEDY])
+@pytest.mark.parametrize("precision", ["float32", *REDUCED])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "mnasnet_a1", "nasnet_a_mobile"])
 def test_a_step_of_training_is_finite_and_reaches_every_weight(name, precision):
     side = 96 if name.startswith("nasnet") else 64

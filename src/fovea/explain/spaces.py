@@ -112,7 +112,7 @@ def embedded(
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+    from threadpoolctl import threadpool_limits
 
     if method not in ("tsne", "pca"):
         raise UsageError(f"method (={method}) must be tsne or pca")

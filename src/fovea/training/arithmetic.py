@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from fovea.training.depthwise import is_depthwise, quick_depthwise, replaced
 from fovea.training.halving import Halving, halves
+from fovea.training.quick_norm import has_kernels, is_quick, quick_norms
 
-Arithmetic = Literal["float32", "bf16", "bf16-depthwise"]
+Arithmetic = Literal["float32", "bf16", "bf16-depthwise", "bf16-fused"]
 CPU_HAS_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # any of these, as torch names them
 FEW = 16  # channels, below which torch pools value by value: 1.7 times as long in bf16 as in float32
 
@@ -22,14 +23,18 @@ FEW = 16  # channels, below which torch pools value by value: 1.7 times as long 
 def candidates(network: nn.Module, device: torch.device) -> tuple[Arithmetic, ...]:
     """The arithmetic worth trying for a network on a device, the plainest first.
 
-    float32 always; bf16 where the hardware has it, not where it is emulated; bf16 with the remedy for depthwise
-    convolutions on a CPU, where the network has some.
+    float32 always; bf16 where the hardware has it, not where it is emulated; on a CPU bf16 with the remedy for
+    depthwise convolutions, where the network has some, and with that and quick batch normalisation, where it has some
+    and numba is installed.
     """
     if not _has_bf16(device):
         return ("float32",)
+    found: tuple[Arithmetic, ...] = ("float32", "bf16")
     if device.type == "cpu" and any(map(is_depthwise, network.modules())):
-        return ("float32", "bf16", "bf16-depthwise")
-    return ("float32", "bf16")
+        found += ("bf16-depthwise",)
+    if device.type == "cpu" and any(map(is_quick, network.modules())) and has_kernels():
+        found += ("bf16-fused",)
+    return found
 
 
 @contextmanager
@@ -38,8 +43,11 @@ def arranged(network: nn.Module, precision: str) -> Iterator[None]:
 
     Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. In bf16 on a
     CPU, under `autocast`, max pooling of few channels compares pixel by pixel or in float32, which finds the same ones
-    sooner; means over maps have a gradient that lies channels-last; and for bf16-depthwise depthwise convolutions have
-    a quick backward pass.
+    sooner; means over maps have a gradient that lies channels-last; for bf16-depthwise depthwise convolutions have a
+    quick backward pass; and for bf16-fused batch normalisation is quick as well, one operation with ReLU behind it.
+
+    Raises:
+        MachineError: numba is not installed, which bf16-fused needs.
     """
     network.to(memory_format=torch.channels_last)
     with ExitStack() as remedies:
@@ -48,8 +56,10 @@ def arranged(network: nn.Module, precision: str) -> Iterator[None]:
             remedies.enter_context(replaced(whole, _averaged))
             pooling = [each for each in network.modules() if isinstance(each, nn.MaxPool2d) and not each.return_indices]
             remedies.enter_context(replaced(pooling, _pooled))
-        if precision == "bf16-depthwise":
+        if precision in ("bf16-depthwise", "bf16-fused"):
             remedies.enter_context(quick_depthwise(network))
+        if precision == "bf16-fused":
+            remedies.enter_context(quick_norms(network))
         yield
 
 

@@ -19,13 +19,16 @@ def shared_statistics(network: nn.Module) -> Iterator[None]:
     torch's own SyncBatchNorm does so on accelerators alone, and is another class, which a bundle would have to know.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    own = [norm.__dict__.get("forward") for norm in norms]
     for norm in norms:
         norm.__dict__["forward"] = partial(_forward, norm, norm.forward)
     try:
         yield
     finally:
-        for norm in norms:
+        for norm, forward in zip(norms, own, strict=True):
             del norm.__dict__["forward"]
+            if forward is not None:
+                norm.__dict__["forward"] = forward
 
 
 def _forward(norm: _BatchNorm, alone: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
