@@ -119,3 +119,13 @@ def test_towers_on_two_ranks_train_as_on_one_device(forked, tmp_path):
     two = ran(forked, 2, tmp_path / "two", towers_apart=True, **given)
     close(two[1], one[1])
     assert two[0]["history"][0]["loss"] == pytest.approx(one[0]["history"][0]["loss"], rel=1e-4)
+
+
+def test_two_ranks_begin_with_the_whitening_filters_of_one(forked, tmp_path):
+    built = {"image_size": 32, "in_channels": 1, "num_classes": 3}
+    given = {"name": "cifar_airbench94", "built": built, "whiten": True, "epochs": 1, "max_steps": 1}
+    (_, one, _), (_, two, gradients) = (ran(forked, count, tmp_path / str(count), **given) for count in (1, 2))
+    filters = "features.whiten.0.weight"
+    assert torch.equal(two[filters], one[filters])
+    close(gradients[0], gradients[1], 0.0)
+    assert filters not in gradients[0]
