@@ -147,6 +147,15 @@ def test_normalising_is_scaling_subtracting_and_dividing() -> None:
     np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
 
 
+def test_gradients_flow_through_what_was_first_asked_for_without_them() -> None:
+    spec = Preprocessing(image_size=2, resize=2, in_channels=1, mean=(0.5,), std=(0.25,))
+    with torch.inference_mode():
+        spec.normalise(torch.zeros(1, 1, 2, 2))
+    pixels = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    spec.normalise(pixels).sum().backward()
+    torch.testing.assert_close(pixels.grad, torch.full((1, 1, 2, 2), 4 / 255))
+
+
 def test_nothing_is_subtracted_by_default() -> None:
     pixels = torch.tensor([[[[0, 255]]]], dtype=torch.uint8).expand(1, 1, 2, 2)
     assert spec(2).normalise(pixels)[0, 0, 0].tolist() == pytest.approx([0, 1], abs=1e-7)

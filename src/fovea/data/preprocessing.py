@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -91,9 +92,16 @@ class Preprocessing:
 
     def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """What is subtracted and what multiplies, in units of pixels, to be spread over (c, s, s)."""
-        mean, std = (torch.tensor(values, device=device) for values in (self.mean, self.std))
-        shape = (-1, 1, 1) if len(mean) <= self.in_channels else (self.in_channels, self.image_size, self.image_size)
-        return mean.view(shape) * self.scale, 1 / (std[:, None, None] * self.scale)
+        mean, factor = self._on_cpu
+        return mean.to(device), factor.to(device)
+
+    @cached_property
+    def _on_cpu(self) -> tuple[Tensor, Tensor]:
+        """The same, made once: of a mean image's thousands of numbers it takes longer than a batch of small images."""
+        with torch.inference_mode(False):  # whoever asks first, gradients may flow through them later
+            mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+            shape = (-1, 1, 1) if len(mean) <= self.in_channels else (self.in_channels, *2 * [self.image_size])
+            return mean.view(shape) * self.scale, 1 / (std[:, None, None] * self.scale)
 
     def _row(self, numbers: Tensor, width: int) -> Tensor:
         """Numbers spread over (c, s, s) as rows (1 or s, width * c) of an image with its channels last.

@@ -33,6 +33,8 @@ def augment(
     size = pixels.shape[-1]
     enough = options.border == "zeros" or options.shift < size
     require("shift", options.shift, enough, f"below the image's side (={size}) where the border is reflected")
+    if not any((options.flip, options.shift, options.rotate, options.zoom)):
+        return pixels
     draws = randomness.uniforms(draw_key, indices, draws=6)
     if options.flip:
         pixels = flipped(pixels, draws[:, 0] < 0.5)
