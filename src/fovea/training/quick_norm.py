@@ -130,7 +130,7 @@ class QuickNorm(torch.autograd.Function):
         from fovea.training import norm_kernels as k
 
         job, told = _Job(maps), torch.tensor(numbers, dtype=torch.float64)
-        constants, made = torch.empty(4, job.columns), torch.empty_like(maps)
+        constants, made = torch.empty(4, job.columns, dtype=torch.float32), torch.empty_like(maps)
         job.tell({k.WEIGHT: weight, k.BIAS: bias, k.MEAN: running[0], k.VARIANCE: running[1], k.MADE: made})
         job.tell({k.CONSTANTS: constants, k.NUMBERS: told, k.PARTS: job.room(3)})
         job.run(k.statistics)
@@ -153,14 +153,14 @@ class QuickNorm(torch.autograd.Function):
         job.tell({k.SUMS: of_layer, k.MADE: of_maps})
         job.run(k.gradient_sums)
         job.run(k.settle_gradient, threads=1)
-        if ctx.needs_input_grad[0]:
+        wants_maps, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        if wants_maps:
             job.run(k.gradient)
+        of_weight, of_bias = of_layer[k.OF_WEIGHT, :channels], of_layer[k.OF_BIAS, :channels]
         return (
-            of_maps if ctx.needs_input_grad[0] else None,
-            of_layer[k.OF_WEIGHT, :channels].clone()
-            if ctx.needs_input_grad[1]
-            else None,  # ranks share gradients by themselves
-            of_layer[k.OF_BIAS, :channels].clone() if ctx.needs_input_grad[2] else None,
+            of_maps if wants_maps else None,
+            of_weight.clone() if wants_weight else None,  # a tensor of its own, which may become the gradient
+            of_bias.clone() if wants_bias else None,
             None,
             None,
         )
@@ -180,15 +180,8 @@ class _Job:
         chunk = max(1, CHUNK // self.columns)
         self._chunks = -(-rows // chunk)
         self._words = (ctypes.c_int64 * k.WORDS)()
-        told = {
-            k.ROWS: rows,
-            k.COLUMNS: self.columns,
-            k.CHANNELS: channels,
-            k.CHUNK_ROWS: chunk,
-            k.CHUNKS: self._chunks,
-        }
-        for word, number in told.items():
-            self._words[word] = number
+        self._words[k.ROWS], self._words[k.COLUMNS], self._words[k.CHANNELS] = rows, self.columns, channels
+        self._words[k.CHUNK_ROWS], self._words[k.CHUNKS] = chunk, self._chunks
         self._kept: list[Tensor] = []
         self.tell({k.MAPS: maps})
 
@@ -200,7 +193,7 @@ class _Job:
 
     def room(self, count: int) -> Tensor:
         """For so many numbers of each chunk and column."""
-        return torch.empty(self._chunks, count, self.columns)
+        return torch.empty(self._chunks, count, self.columns, dtype=torch.float32)
 
     def run(self, kernel: Any, threads: int = 0) -> None:
         """A kernel on so many of torch's threads; 0 takes as many as torch does and have something to do."""
