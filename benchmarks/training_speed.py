@@ -42,7 +42,7 @@ CASES = {
     "lenet5": Case(256, 32, 1, "bf16"),
     "cifar_resnet20": Case(128, 32, 3, "bf16-fused"),
     "cifar_airbench94": Case(1000, 32, 3, "bf16"),
-    "resnet18": Case(16, 224, 3, "bf16", "resnet18"),
+    "resnet18": Case(16, 224, 3, "bf16-fused", "resnet18"),
     "mobilenet_v2": Case(16, 224, 3, "bf16-fused", "mobilenetv2_100"),
     "efficientnet_b0": Case(16, 224, 3, "bf16-fused", "efficientnet_b0"),
 }

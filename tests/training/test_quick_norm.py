@@ -10,8 +10,8 @@ from torch import nn
 
 from fovea.errors import MachineError
 from fovea.layers.batch_norm import FrozenBatchNorm2d, ShiftBatchNorm2d, ZeroGammaBatchNorm2d
-from fovea.training import quick_norm
 from fovea.training.arithmetic import arranged, candidates
+from fovea.training.kernels import jobs
 from fovea.training.quick_norm import quick_norms
 from fovea.training.recomputing import recomputing
 from fovea.training.shared_norm import shared_statistics
@@ -224,7 +224,7 @@ def test_without_numba_it_is_no_candidate_and_refused_by_name(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     assert candidates(unit(4), cpu) == ("float32", "bf16", "bf16-fused")
     assert candidates(nn.Linear(2, 2), cpu) == ("float32", "bf16")
-    quick_norm.has_kernels.cache_clear()
+    jobs.has_kernels.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     try:
         assert candidates(unit(4), cpu) == ("float32", "bf16")
@@ -234,4 +234,4 @@ def test_without_numba_it_is_no_candidate_and_refused_by_name(monkeypatch):
         ):
             pass
     finally:
-        quick_norm.has_kernels.cache_clear()
+        jobs.has_kernels.cache_clear()

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from fovea.training.depthwise import is_depthwise, quick_depthwise, replaced
 from fovea.training.halving import Halving, halves
-from fovea.training.quick_norm import has_kernels, is_quick, quick_norms
+from fovea.training.kernels.jobs import has_kernels
+from fovea.training.quick_norm import is_quick, quick_norms
 
 Arithmetic = Literal["float32", "bf16", "bf16-depthwise", "bf16-fused"]
 CPU_HAS_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # any of these, as torch names them

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_info
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fovea.errors import MachineError
 from fovea.layers.batch_norm import ShiftBatchNorm2d, ZeroGammaBatchNorm2d
 from fovea.training.depthwise import replaced
+from fovea.training.kernels.jobs import Job, has_kernels
 
 NORMS = (nn.BatchNorm2d, ZeroGammaBatchNorm2d, ShiftBatchNorm2d)
 Limits = tuple[float, float]
 LIMITS: dict[type[nn.Module], Limits] = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (0.0, 6.0)}
 NONE: Limits = (-math.inf, math.inf)
-CHUNK = 2**16  # values that a thread takes at once, about: 128 kB, which its cache holds
-WIDE = 256  # columns of a row, at least where pixels can be joined: a few steps of the widest vector units
+CHUNK = 2**17  # values that a thread takes at once, about: 256 kB, which its cache holds
+WIDE = 64  # columns of a row, at least where pixels can be joined: a turn of an unrolled loop over the widest vectors
 
 
 def is_quick(layer: nn.Module) -> bool:
     """Whether it is a batch normalisation of the kind meant here."""
     return type(layer) in NORMS
-
-
-@cache
-def has_kernels() -> bool:
-    """Whether numba is installed, and torch's threads can be called."""
-    return importlib.util.find_spec("numba") is not None and _threads() is not None
 
 
 @contextmanager
@@ -127,12 +117,13 @@ class QuickNorm(torch.autograd.Function):
         numbers: tuple[float, float, float, float],
     ) -> Tensor:
         """The normalised maps, limited; numbers are eps, momentum, the lower and the upper limit."""
-        from fovea.training import norm_kernels as k
+        from fovea.training.kernels import norm as k
 
-        job, told = _Job(maps), torch.tensor(numbers, dtype=torch.float64)
-        constants, made = torch.empty(4, job.columns, dtype=torch.float32), torch.empty_like(maps)
-        job.tell({k.WEIGHT: weight, k.BIAS: bias, k.MEAN: running[0], k.VARIANCE: running[1], k.MADE: made})
-        job.tell({k.CONSTANTS: constants, k.NUMBERS: told, k.PARTS: job.room(3)})
+        job, columns, chunks = _job(maps)
+        constants, parts = (torch.empty(*shape, columns, dtype=torch.float32) for shape in ((4,), (chunks, 3)))
+        made, told = torch.empty_like(maps), torch.tensor(numbers, dtype=torch.float64)
+        job.tell({k.WEIGHT: weight, k.BIAS: bias, k.MEAN: running[0], k.VARIANCE: running[1]})
+        job.tell({k.MADE: made, k.CONSTANTS: constants, k.NUMBERS: told, k.PARTS: parts})
         job.run(k.statistics)
         job.run(k.settle, threads=1)
         job.run(k.normalise)
@@ -143,20 +134,20 @@ class QuickNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         """Gradients of maps, weight and bias."""
-        from fovea.training import norm_kernels as k
+        from fovea.training.kernels import norm as k
 
         maps, constants, told = ctx.saved_tensors
-        channels = maps.shape[1]
-        job, of_maps, of_layer = _Job(maps), torch.empty_like(maps), torch.empty_like(constants)
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        job.tell({k.GRADIENT: gradient, k.CONSTANTS: constants, k.NUMBERS: told, k.PARTS: job.room(2)})
-        job.tell({k.SUMS: of_layer, k.MADE: of_maps})
+        job, columns, chunks = _job(maps)
+        of_layer, parts = (torch.empty(*shape, columns, dtype=torch.float32) for shape in ((4,), (chunks, 2)))
+        of_maps, gradient = torch.empty_like(maps), gradient.contiguous(memory_format=torch.channels_last)
+        job.tell({k.GRADIENT: gradient, k.MADE: of_maps, k.CONSTANTS: constants, k.NUMBERS: told})
+        job.tell({k.SUMS: of_layer, k.PARTS: parts})
         job.run(k.gradient_sums)
         job.run(k.settle_gradient, threads=1)
         wants_maps, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         if wants_maps:
             job.run(k.gradient)
-        of_weight, of_bias = of_layer[k.OF_WEIGHT, :channels], of_layer[k.OF_BIAS, :channels]
+        of_weight, of_bias = (of_layer[which, : maps.shape[1]] for which in (k.OF_WEIGHT, k.OF_BIAS))
         return (
             of_maps if wants_maps else None,
             of_weight.clone() if wants_weight else None,  # a tensor of its own, which may become the gradient
@@ -166,49 +157,18 @@ class QuickNorm(torch.autograd.Function):
         )
 
 
-class _Job:
-    """What the kernels are told of one layer and batch."""
+def _job(maps: Tensor) -> tuple[Job, int, int]:
+    """A job for maps, with the columns of their rows and the number of chunks."""
+    from fovea.training.kernels import norm as k
 
-    def __init__(self, maps: Tensor) -> None:
-        from fovea.training import norm_kernels as k
-
-        pixels, channels = maps.numel() // maps.shape[1], maps.shape[1]
-        joined = 1  # pixels in a row, a power of two
-        while joined * channels < WIDE and pixels % (2 * joined) == 0:
-            joined *= 2
-        self.columns, rows = joined * channels, pixels // joined
-        chunk = max(1, CHUNK // self.columns)
-        self._chunks = -(-rows // chunk)
-        self._words = (ctypes.c_int64 * k.WORDS)()
-        self._words[k.ROWS], self._words[k.COLUMNS], self._words[k.CHANNELS] = rows, self.columns, channels
-        self._words[k.CHUNK_ROWS], self._words[k.CHUNKS] = chunk, self._chunks
-        self._kept: list[Tensor] = []
-        self.tell({k.MAPS: maps})
-
-    def tell(self, tensors: dict[int, Tensor]) -> None:
-        """Where tensors lie, by the word for them; they live as long as the job."""
-        for word, tensor in tensors.items():
-            self._words[word] = tensor.data_ptr()
-            self._kept.append(tensor)
-
-    def room(self, count: int) -> Tensor:
-        """For so many numbers of each chunk and column."""
-        return torch.empty(self._chunks, count, self.columns, dtype=torch.float32)
-
-    def run(self, kernel: Any, threads: int = 0) -> None:
-        """A kernel on so many of torch's threads; 0 takes as many as torch does and have something to do."""
-        call = _threads()
-        assert call is not None
-        self._words[0] = 0
-        call(kernel.address, self._words, threads or min(torch.get_num_threads(), self._chunks), 0)
-
-
-@cache
-def _threads() -> Callable[..., None] | None:
-    """What calls a function on each of some threads of the pool that torch's own operations run on."""
-    libraries = [Path(each["filepath"]) for each in threadpool_info() if each["user_api"] == "openmp"]
-    own = [each for each in libraries if Path(torch.__file__).parent in each.parents] or libraries
-    call = getattr(ctypes.CDLL(str(own[0])), "GOMP_parallel", None) if len(own) == 1 else None
-    if call is not None:
-        call.argtypes, call.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
-    return call
+    pixels, channels = maps.numel() // maps.shape[1], maps.shape[1]
+    joined = 1  # pixels in a row, a power of two
+    while joined * channels < WIDE and pixels % (2 * joined) == 0:
+        joined *= 2
+    columns, rows = joined * channels, pixels // joined
+    chunk = max(1, CHUNK // columns)
+    chunks = -(-rows // chunk)
+    told = {k.ROWS: rows, k.COLUMNS: columns, k.CHANNELS: channels, k.CHUNK_ROWS: chunk, k.CHUNKS: chunks}
+    job = Job(k.WORDS, chunks, told)
+    job.tell({k.MAPS: maps})
+    return job, columns, chunks

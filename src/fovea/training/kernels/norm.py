@@ -9,12 +9,12 @@ a row holds several pixels, which vector units want: column c is of channel c mo
 
 from __future__ import annotations
 
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, cfunc, njit, types  # type: ignore[attr-defined]
-from numba.extending import intrinsic
+from numba import carray, njit  # type: ignore[attr-defined]
+
+from fovea.training.kernels.values import F4, F8, ZERO, claimed, doubles, half, halves, kernel, number, singles
 
 WORDS = 17
 # What the words of a job mean. The first is the next chunk that a thread may take; from MAPS on they are addresses.
@@ -23,93 +23,30 @@ WEIGHT, BIAS, MEAN, VARIANCE, SUMS = range(12, 17)
 EPS, MOMENTUM, LOW, HIGH = range(4)  # in NUMBERS, of float64
 SCALE, SHIFT, CENTRE, STEEPNESS = range(4)  # in CONSTANTS, by column, of float32: what the batch makes of the layer
 OF_WEIGHT, OF_BIAS, SLOPE, LEVEL = range(4)  # in SUMS, by column, of float32
-ZERO, F4, F8 = np.float32(0), np.float32, np.float64
-WORD, HALF, SINGLE, DOUBLE = ir.IntType(64), ir.IntType(16), ir.FloatType(), ir.DoubleType()
-JOB: Any = types.CPointer(types.int64)  # type: ignore[no-untyped-call]
-kernel = cfunc(types.void(JOB), fastmath={"contract"})  # a·b + c is rounded once: all CPUs with bf16 can
-
-
-def _pointer(kind: Any, made: Any) -> Any:
-    """What reads a word of a job as an address."""
-
-    @intrinsic
-    @no_type_check
-    def to_pointer(_, address):  # noqa: ARG001  # numba's signature
-        return types.CPointer(kind)(types.int64), lambda _, code, __, args: code.inttoptr(args[0], made.as_pointer())
-
-    return to_pointer
-
-
-_halves, _singles, _doubles = (
-    _pointer(types.uint16, HALF),
-    _pointer(types.float32, SINGLE),
-    _pointer(types.float64, DOUBLE),
-)
-
-
-@intrinsic
-@no_type_check
-def _claimed(_, job):
-    """The next chunk, which no other thread receives."""
-
-    def code(_, code, __, args):
-        return code.atomic_rmw("add", args[0], ir.Constant(WORD, 1), "monotonic")
-
-    return types.int64(job), code
-
-
-@intrinsic
-@no_type_check
-def _number(_, half):  # noqa: ARG001  # numba's signature
-    """A number of bf16, which is the upper half of a float32."""
-
-    def code(_, code, __, args):
-        wide = ir.IntType(32)
-        return code.bitcast(code.shl(code.zext(args[0], wide), ir.Constant(wide, 16)), SINGLE)
-
-    return types.float32(types.uint16), code
-
-
-@intrinsic
-@no_type_check
-def _half(_, number):  # noqa: ARG001  # numba's signature
-    """The nearest number of bf16, the even one of two.
-
-    NaN that comes of numbers in bf16 has zeros in its lower half, so that rounding does not carry over into its sign.
-    """
-
-    def code(_, code, __, args):
-        wide = ir.IntType(32)
-        bits, sixteen = code.bitcast(args[0], wide), ir.Constant(wide, 16)
-        odd = code.and_(code.lshr(bits, sixteen), ir.Constant(wide, 1))
-        rounded = code.add(bits, code.add(odd, ir.Constant(wide, 0x7FFF)))
-        return code.trunc(code.lshr(rounded, sixteen), HALF)
-
-    return types.uint16(types.float32), code
 
 
 @njit
 @no_type_check
 def _maps(job, which):
-    return carray(_halves(job[which]), (job[ROWS], job[COLUMNS]))
+    return carray(halves(job[which]), (job[ROWS], job[COLUMNS]))
 
 
 @njit
 @no_type_check
 def _by_channel(job, which):
-    return carray(_singles(job[which]), job[CHANNELS])
+    return carray(singles(job[which]), job[CHANNELS])
 
 
 @njit
 @no_type_check
 def _by_column(job, which):
-    return carray(_singles(job[which]), (4, job[COLUMNS]))
+    return carray(singles(job[which]), (4, job[COLUMNS]))
 
 
 @njit
 @no_type_check
 def _parts(job, count):
-    return carray(_singles(job[PARTS]), (job[CHUNKS], count, job[COLUMNS]))
+    return carray(singles(job[PARTS]), (job[CHUNKS], count, job[COLUMNS]))
 
 
 @njit
@@ -125,26 +62,26 @@ def statistics(pointer):
     """Of each chunk a row, and over its rows the sums of the distance to that and of its square."""
     job = carray(pointer, WORDS)
     maps, parts = _maps(job, MAPS), _parts(job, 3)
-    chunk = _claimed(pointer)
+    chunk = claimed(pointer)
     while chunk < job[CHUNKS]:
         start, stop = _rows(job, chunk)
         first, sums, squares = parts[chunk, 0], parts[chunk, 1], parts[chunk, 2]
         for c in range(job[COLUMNS]):
-            first[c], sums[c], squares[c] = _number(maps[start, c]), ZERO, ZERO
+            first[c], sums[c], squares[c] = number(maps[start, c]), ZERO, ZERO
         row = start
         while row + 4 <= stop:
             for c in range(job[COLUMNS]):
-                p, q = _number(maps[row, c]) - first[c], _number(maps[row + 1, c]) - first[c]
-                r, s = _number(maps[row + 2, c]) - first[c], _number(maps[row + 3, c]) - first[c]
+                p, q = number(maps[row, c]) - first[c], number(maps[row + 1, c]) - first[c]
+                r, s = number(maps[row + 2, c]) - first[c], number(maps[row + 3, c]) - first[c]
                 sums[c] += (p + q) + (r + s)
                 squares[c] += (p * p + q * q) + (r * r + s * s)
             row += 4
         for rest in range(row, stop):
             for c in range(job[COLUMNS]):
-                p = _number(maps[rest, c]) - first[c]
+                p = number(maps[rest, c]) - first[c]
                 sums[c] += p
                 squares[c] += p * p
-        chunk = _claimed(pointer)
+        chunk = claimed(pointer)
 
 
 @kernel
@@ -152,7 +89,7 @@ def statistics(pointer):
 def settle(pointer):
     """Of the chunks the batch's mean and variance, and the running ones moved by them."""
     job = carray(pointer, WORDS)
-    parts, constants, numbers = _parts(job, 3), _by_column(job, CONSTANTS), carray(_doubles(job[NUMBERS]), 4)
+    parts, constants, numbers = _parts(job, 3), _by_column(job, CONSTANTS), carray(doubles(job[NUMBERS]), 4)
     weight, bias = _by_channel(job, WEIGHT), _by_channel(job, BIAS)
     running_mean, running_variance = _by_channel(job, MEAN), _by_channel(job, VARIANCE)
     channels, columns, last, most = job[CHANNELS], job[COLUMNS], job[CHUNKS] - 1, F8(job[CHUNK_ROWS])
@@ -186,17 +123,17 @@ def normalise(pointer):
     """The maps, normalised and limited."""
     job = carray(pointer, WORDS)
     maps, made, constants = _maps(job, MAPS), _maps(job, MADE), _by_column(job, CONSTANTS)
-    scale, shift, numbers = constants[SCALE], constants[SHIFT], carray(_doubles(job[NUMBERS]), 4)
+    scale, shift, numbers = constants[SCALE], constants[SHIFT], carray(doubles(job[NUMBERS]), 4)
     low, high = F4(numbers[LOW]), F4(numbers[HIGH])
-    chunk = _claimed(pointer)
+    chunk = claimed(pointer)
     while chunk < job[CHUNKS]:
         start, stop = _rows(job, job[CHUNKS] - 1 - chunk)  # the last are still in the cache
         for row in range(start, stop):
             for c in range(job[COLUMNS]):
-                value = _number(maps[row, c]) * scale[c] + shift[c]
+                value = number(maps[row, c]) * scale[c] + shift[c]
                 value = low if value < low else value
-                made[row, c] = _half(high if value > high else value)
-        chunk = _claimed(pointer)
+                made[row, c] = half(high if value > high else value)
+        chunk = claimed(pointer)
 
 
 @kernel
@@ -205,10 +142,10 @@ def gradient_sums(pointer):
     """Over each chunk the sums of the gradient within the limits, and of it times the map."""
     job = carray(pointer, WORDS)
     maps, gradient, parts = _maps(job, MAPS), _maps(job, GRADIENT), _parts(job, 2)
-    constants, numbers = _by_column(job, CONSTANTS), carray(_doubles(job[NUMBERS]), 4)
+    constants, numbers = _by_column(job, CONSTANTS), carray(doubles(job[NUMBERS]), 4)
     scale, shift = constants[SCALE], constants[SHIFT]
     low, high = F4(numbers[LOW]), F4(numbers[HIGH])
-    chunk = _claimed(pointer)
+    chunk = claimed(pointer)
     while chunk < job[CHUNKS]:
         start, stop = _rows(job, chunk)
         sums, products = parts[chunk, 0], parts[chunk, 1]
@@ -217,21 +154,21 @@ def gradient_sums(pointer):
         row = start
         while row + 2 <= stop:
             for c in range(job[COLUMNS]):
-                x, y = _number(maps[row, c]), _number(maps[row + 1, c])
+                x, y = number(maps[row, c]), number(maps[row + 1, c])
                 u, v = x * scale[c] + shift[c], y * scale[c] + shift[c]
-                f = _number(gradient[row, c]) if (u > low) & (u < high) else ZERO
-                g = _number(gradient[row + 1, c]) if (v > low) & (v < high) else ZERO
+                f = number(gradient[row, c]) if (u > low) & (u < high) else ZERO
+                g = number(gradient[row + 1, c]) if (v > low) & (v < high) else ZERO
                 sums[c] += f + g
                 products[c] += f * x + g * y
             row += 2
         for rest in range(row, stop):
             for c in range(job[COLUMNS]):
-                x = _number(maps[rest, c])
+                x = number(maps[rest, c])
                 u = x * scale[c] + shift[c]
-                f = _number(gradient[rest, c]) if (u > low) & (u < high) else ZERO
+                f = number(gradient[rest, c]) if (u > low) & (u < high) else ZERO
                 sums[c] += f
                 products[c] += f * x
-        chunk = _claimed(pointer)
+        chunk = claimed(pointer)
 
 
 @kernel
@@ -265,17 +202,17 @@ def gradient(pointer):
     constants, sums, numbers = (
         _by_column(job, CONSTANTS),
         _by_column(job, SUMS),
-        carray(_doubles(job[NUMBERS]), 4),
+        carray(doubles(job[NUMBERS]), 4),
     )
     scale, shift, slope, level = constants[SCALE], constants[SHIFT], sums[SLOPE], sums[LEVEL]
     low, high = F4(numbers[LOW]), F4(numbers[HIGH])
-    chunk = _claimed(pointer)
+    chunk = claimed(pointer)
     while chunk < job[CHUNKS]:
         start, stop = _rows(job, job[CHUNKS] - 1 - chunk)  # the last are still in the cache
         for row in range(start, stop):
             for c in range(job[COLUMNS]):
-                x = _number(maps[row, c])
+                x = number(maps[row, c])
                 u = x * scale[c] + shift[c]
-                f = _number(after[row, c]) if (u > low) & (u < high) else ZERO
-                made[row, c] = _half(f * scale[c] + (x * slope[c] + level[c]))
-        chunk = _claimed(pointer)
+                f = number(after[row, c]) if (u > low) & (u < high) else ZERO
+                made[row, c] = half(f * scale[c] + (x * slope[c] + level[c]))
+        chunk = claimed(pointer)

@@ -1,0 +1,60 @@
+"""A job: what a kernel is told, and the threads that run it. Nothing here needs numba, but what is run does."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_info
+from torch import Tensor
+
+
+@cache
+def has_kernels() -> bool:
+    """Whether numba is installed, and torch's threads can be called."""
+    return importlib.util.find_spec("numba") is not None and _threads() is not None
+
+
+class Job:
+    """The words that kernels read: numbers, and where tensors lie.
+
+    Args:
+        words: How many there are; the first is the next piece of work.
+        pieces: Of work, at most as many threads have something to do.
+        numbers: By the word for them.
+    """
+
+    def __init__(self, words: int, pieces: int, numbers: Mapping[int, int]) -> None:
+        self._words, self._pieces = (ctypes.c_int64 * words)(), pieces
+        for word, value in numbers.items():
+            self._words[word] = value
+        self._kept: list[Tensor] = []
+
+    def tell(self, tensors: Mapping[int, Tensor]) -> None:
+        """Where tensors lie, by the word for them; they live as long as the job."""
+        for word, tensor in tensors.items():
+            self._words[word] = tensor.data_ptr()
+            self._kept.append(tensor)
+
+    def run(self, kernel: Any, threads: int = 0) -> None:
+        """A kernel on so many of torch's threads; 0 takes as many as torch does and have something to do."""
+        call = _threads()
+        assert call is not None
+        self._words[0] = 0
+        call(kernel.address, self._words, threads or min(torch.get_num_threads(), self._pieces), 0)
+
+
+@cache
+def _threads() -> Callable[..., None] | None:
+    """What calls a function on each of some threads of the pool that torch's own operations run on."""
+    libraries = [Path(each["filepath"]) for each in threadpool_info() if each["user_api"] == "openmp"]
+    own = [each for each in libraries if Path(torch.__file__).parent in each.parents] or libraries
+    call = getattr(ctypes.CDLL(str(own[0])), "GOMP_parallel", None) if len(own) == 1 else None
+    if call is not None:
+        call.argtypes, call.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return call
