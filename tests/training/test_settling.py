@@ -15,7 +15,7 @@ from fovea.training import memory, planning, settling
 from fovea.training.memory import Memory, parts_that_fit
 from fovea.training.options import from_json
 from fovea.training.planning import prepare
-from fovea.training.settling import Trial
+from fovea.training.settling import Timing, Trial
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -27,7 +27,11 @@ def timed(monkeypatch):
     monkeypatch.setattr(settling, "candidates", lambda *_: tuple(seconds))
     monkeypatch.setattr(settling, "SMALL", 0.0)
     monkeypatch.setattr(settling, "IMAGES", 18)
-    monkeypatch.setattr(Trial, "_timed", lambda _self, _options, names, _batch: {name: seconds[name] for name in names})
+    monkeypatch.setattr(
+        Trial,
+        "_timed",
+        lambda _self, _options, names, _batch: {n: Timing(seconds[n][0], 0.0, seconds[n][1]) for n in names},
+    )
     monkeypatch.setattr(Trial, "_data", lambda _: 0.05)
     return seconds
 
@@ -70,6 +74,23 @@ def test_the_plan_foretells_the_time_of_the_whole_run(arrays, quick, network):
     assert f"time    about 4 s: 3 epochs of 3 steps of {450:.3g} ms" in str(plan)
     half = settled(network, arrays, quick.but(precision="float32", max_steps=3)).plan
     assert half.seconds == pytest.approx(plan.seconds / 3)
+
+
+def test_what_an_optimiser_takes_is_not_multiplied_by_the_images():
+    assert Timing(update=0.5, optimiser=0.3, judging=0.1).of(10.0) == pytest.approx(2.3)
+
+
+def test_the_optimiser_s_part_is_measured(arrays, quick, network, monkeypatch):
+    seen, real = [], Trial._timed
+
+    def noted(*given):
+        seen.append(real(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(Trial, "_timed", noted)
+    settled(network, arrays, quick.but(precision="float32", optimiser="muon", time_budget=1.0))
+    (timing,) = seen[0].values()
+    assert 0 < timing.optimiser < timing.update
 
 
 @pytest.mark.usefixtures("timed")

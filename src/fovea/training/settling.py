@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -55,6 +56,18 @@ class Measured:
     data: float
     validation: float
     notes: list[str] = field(default_factory=list)
+
+
+class Timing(NamedTuple):
+    """Seconds of a trial step: the whole update, its optimiser's part, which no image makes longer, and judging."""
+
+    update: float
+    optimiser: float
+    judging: float
+
+    def of(self, times: float) -> float:
+        """An update with so many times the images."""
+        return (self.update - self.optimiser) * times + self.optimiser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,38 +151,40 @@ class Trial:
             found = self._timed(options, names, batch)
         scale, judged = part / images * options.update.accumulate, self.validation / self.batches.ranks / images
         return Measured(
-            step={name: update * scale for name, (update, _) in found.items()},
+            step={name: timing.of(scale) for name, timing in found.items()},
             data=self._data(),
-            validation=found[names[0]][1] * judged,
+            validation=found[names[0]].judging * judged,
             notes=notes,
         )
 
-    def _timed(self, options: TrainingOptions, names: tuple[str, ...], batch: Batch) -> dict[str, tuple[float, float]]:
-        """Seconds of an update and of judging, the least of a few rounds in turn."""
+    def _timed(self, options: TrainingOptions, names: tuple[str, ...], batch: Batch) -> dict[str, Timing]:
+        """The least of a few rounds in turn."""
         works = {name: self._works(options, name, batch) for name in names}
-        for update, judge in works.values():
+        for update, judge, _ in works.values():
             update()
             judge()
-        least = dict.fromkeys(names, (math.inf, math.inf))
+        least = dict.fromkeys(names, Timing(math.inf, math.inf, math.inf))
         for _ in range(ROUNDS):
-            for name, (update, judge) in works.items():
-                least[name] = (min(least[name][0], self._seconds(update)), min(least[name][1], self._seconds(judge)))
+            for name, (update, judge, clock) in works.items():
+                found = Timing(self._seconds(update), clock.seconds, self._seconds(judge))
+                least[name] = Timing(*map(min, least[name], found))
         return least
 
     def _works(
         self, options: TrainingOptions, precision: str, batch: Batch
-    ) -> tuple[Callable[[], None], Callable[[], None]]:
+    ) -> tuple[Callable[[], None], Callable[[], None], _Clock]:
         network = copy.deepcopy(self.network)
         stages = Stagewise(network, options.stages)
         stages.begin_widest(options.epochs)
         options = options.but(precision=precision, accumulate=1)
         forward = Forward(network, precision, self.fabric.device)
+        optimiser = optimisers.build(network, options.update, stages.scales(), stages.head())
         step = Step(
             fabric=self.fabric,
             ranks=self.ranks,
             forward=forward,
             loss=self.loss,
-            optimiser=optimisers.build(network, options.update, stages.scales(), stages.head()),
+            optimiser=optimiser,
             options=options,
         )
 
@@ -183,7 +198,7 @@ class Trial:
                 network(batch.images)
             stages.begin_widest(options.epochs)
 
-        return update, judge
+        return update, judge, _Clock(optimiser)
 
     def _seconds(self, work: Callable[[], None]) -> float:
         began = time.perf_counter()
@@ -221,3 +236,18 @@ class Trial:
     def _image(self) -> tuple[int, int]:
         spec = self.batches.fitted.preprocessing
         return spec.in_channels, spec.image_size
+
+
+class _Clock:
+    """How long an optimiser's last step took, as the program sees it: on a GPU hardly anything."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        self.seconds = self._began = 0.0
+        optimiser.register_step_pre_hook(self._begin)
+        optimiser.register_step_post_hook(self._end)
+
+    def _begin(self, *_: object) -> None:
+        self._began = time.perf_counter()
+
+    def _end(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._began
