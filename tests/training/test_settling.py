@@ -54,6 +54,13 @@ def test_a_gain_within_the_noise_keeps_float32(timed, arrays, quick, network):
     assert settled(network, arrays, quick).options.execution.precision == "float32"
 
 
+def test_of_forms_of_bf16_that_are_as_fast_the_plainest_is_taken(timed, arrays, quick, network):
+    timed["bf16-depthwise"] = (0.196, 0.1)
+    assert settled(network, arrays, quick).options.execution.precision == "bf16"
+    timed["bf16-depthwise"] = (0.19, 0.1)
+    assert settled(network, arrays, quick).options.execution.precision == "bf16-depthwise"
+
+
 @pytest.mark.usefixtures("timed")
 def test_a_named_precision_is_not_tried_against_others(arrays, quick, network):
     made = settled(network, arrays, quick.but(precision="float32"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,8 +15,15 @@ from torch import Tensor
 
 @cache
 def has_kernels() -> bool:
-    """Whether numba is installed, and torch's threads can be called."""
-    return importlib.util.find_spec("numba") is not None and _threads() is not None
+    """Whether numba is installed and goes with the other packages, and torch's threads can be called.
+
+    The first time that it is takes two seconds: numba compiles.
+    """
+    try:
+        import fovea.training.kernels.norm  # noqa: F401  # numba itself refuses a NumPy that it does not know
+    except ImportError:
+        return False
+    return _threads() is not None
 
 
 class Job:
