@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 CASES = {
     "lenet5": Case(256, 32, 1, "bf16"),
-    "cifar_resnet20": Case(128, 32, 3, "bf16-fused"),
+    "cifar_resnet20": Case(128, 32, 3, "bf16"),
     "cifar_airbench94": Case(1000, 32, 3, "bf16"),
     "resnet18": Case(16, 224, 3, "bf16-fused", "resnet18"),
     "mobilenet_v2": Case(16, 224, 3, "bf16-fused", "mobilenetv2_100"),
