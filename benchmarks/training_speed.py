@@ -66,6 +66,7 @@ def our_step(name: str, case: Case) -> Callable[[], None]:
     from fovea.training.options import options
     from fovea.training.ranks import Ranks
 
+    case = case._replace(precision=os.environ.get("PREC", case.precision))
     network, told = fovea.create(name, seed=0).train(), options(batch_size=case.batch, precision=case.precision)
     images, labels = _batch(case)
     batch = Batch(images.contiguous(memory_format=torch.channels_last), labels)
@@ -101,9 +102,10 @@ def ceiling_step(_: str, _case: Case) -> Callable[[], None]:
     import torch
 
     form = {"memory_format": torch.channels_last}
-    layer = torch.nn.Conv2d(256, 256, 3, padding=1, bias=False).to(dtype=torch.bfloat16, **form)
-    images = torch.randn(16, 256, 28, 28).to(dtype=torch.bfloat16, **form).requires_grad_()
-    gradient = torch.randn(16, 256, 28, 28).to(dtype=torch.bfloat16, **form)
+    kind = torch.bfloat16 if _has_bf16() else torch.float32
+    layer = torch.nn.Conv2d(256, 256, 3, padding=1, bias=False).to(dtype=kind, **form)
+    images = torch.randn(16, 256, 28, 28).to(dtype=kind, **form).requires_grad_()
+    gradient = torch.randn(16, 256, 28, 28).to(dtype=kind, **form)
     return lambda: layer(images).backward(gradient)
 
 
@@ -122,7 +124,7 @@ def _plain_step(network, case: Case, *, best: bool) -> Callable[[], None]:  # ty
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=best):
+        with torch.autocast("cpu", torch.bfloat16, enabled=best and _has_bf16()):
             loss = torch.nn.functional.cross_entropy(network(images), labels)
         optimiser.zero_grad()
         loss.backward()
@@ -217,6 +219,14 @@ def _multiply_adds(name: str, case: Case) -> int:
     from fovea.cost.count import measure
 
     return measure(fovea.create(name), in_channels=case.channels, image_size=case.size).multiply_adds
+
+
+def _has_bf16() -> bool:
+    import torch
+
+    from fovea.training.arithmetic import has_bf16
+
+    return has_bf16(torch.device("cpu"))
 
 
 def _has_timm() -> bool:

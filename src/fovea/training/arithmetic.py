@@ -28,7 +28,7 @@ def candidates(network: nn.Module, device: torch.device) -> tuple[Arithmetic, ..
     depthwise convolutions, where the network has some, and with that and quick batch normalisation, where it has some
     and numba is installed.
     """
-    if not _has_bf16(device):
+    if not has_bf16(device):
         return ("float32",)
     found: tuple[Arithmetic, ...] = ("float32", "bf16")
     if device.type == "cpu" and any(map(is_depthwise, network.modules())):
@@ -104,7 +104,7 @@ class Average(torch.autograd.Function):
         return shared.expand(ctx.shape)
 
 
-def _has_bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
