@@ -61,6 +61,23 @@ def test_of_forms_of_bf16_that_are_as_fast_the_plainest_is_taken(timed, arrays, 
     assert settled(network, arrays, quick).options.execution.precision == "bf16-depthwise"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({"float32": 0.4, "float32-fused": 0.396}, "float32"),
+        ({"float32": 0.4, "float32-fused": 0.38}, "float32-fused"),
+        ({"float32": 0.4, "float32-fused": 0.3, "bf16": 0.28, "bf16-fused": 0.28}, "float32-fused"),
+        ({"float32": 0.4, "float32-fused": 0.3, "bf16": 0.28, "bf16-fused": 0.26}, "bf16-fused"),
+        ({"float32": 0.4, "float32-fused": 0.5, "bf16": 0.3, "bf16-fused": 0.35}, "bf16"),
+    ],
+    ids=str,
+)
+def test_fused_float32_stands_before_bf16(timed, arrays, quick, network, seconds, chosen):
+    timed.clear()
+    timed.update({name: (own, 0.1) for name, own in seconds.items()})
+    assert settled(network, arrays, quick).options.execution.precision == chosen
+
+
 @pytest.mark.usefixtures("timed")
 def test_a_named_precision_is_not_tried_against_others(arrays, quick, network):
     made = settled(network, arrays, quick.but(precision="float32"))

@@ -12,56 +12,60 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fovea.training.depthwise import is_depthwise, quick_depthwise, replaced
-from fovea.training.halving import Halving, halves
+from fovea.training.fused import fused_layers, is_fusible
+from fovea.training.halving import quickly_pooled
 from fovea.training.kernels.jobs import has_kernels
-from fovea.training.quick_norm import is_quick, quick_norms
 
-Arithmetic = Literal["float32", "bf16", "bf16-depthwise", "bf16-fused"]
+Arithmetic = Literal["float32", "float32-fused", "bf16", "bf16-depthwise", "bf16-fused"]
 CPU_HAS_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # any of these, as torch names them
-FEW = 16  # channels, below which torch pools value by value: 1.7 times as long in bf16 as in float32
 
 
 def candidates(network: nn.Module, device: torch.device) -> tuple[Arithmetic, ...]:
-    """The arithmetic worth trying for a network on a device, the plainest first.
+    """The arithmetic worth trying for a network on a device: the plainest first, float32 before bf16.
 
     float32 always; bf16 where the hardware has it, not where it is emulated; on a CPU bf16 with the remedy for
-    depthwise convolutions, where the network has some, and with that and quick batch normalisation, where it has some
-    and numba is installed.
+    depthwise convolutions, where the network has some; and on a CPU both with layers fused, bf16 with that remedy as
+    well, where the network has layers to be fused and numba is installed.
     """
-    if not has_bf16(device):
-        return ("float32",)
-    found: tuple[Arithmetic, ...] = ("float32", "bf16")
-    if device.type == "cpu" and any(map(is_depthwise, network.modules())):
-        found += ("bf16-depthwise",)
-    if device.type == "cpu" and any(map(is_quick, network.modules())) and has_kernels():
-        found += ("bf16-fused",)
-    return found
+    on_cpu = device.type == "cpu"
+    fuses = on_cpu and any(map(is_fusible, network.modules())) and has_kernels()
+    found: dict[Arithmetic, bool] = {"float32": True, "float32-fused": fuses}
+    if has_bf16(device):
+        depthwise = on_cpu and any(map(is_depthwise, network.modules()))
+        found |= {"bf16": True, "bf16-depthwise": depthwise, "bf16-fused": fuses}
+    return tuple(name for name, worth in found.items() if worth)
 
 
 @contextmanager
 def arranged(network: nn.Module, precision: str) -> Iterator[None]:
     """While the block lasts, the network is laid out for an arithmetic; what it computes stays the same.
 
-    Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. In bf16 on a
-    CPU, under `autocast`, max pooling of few channels compares pixel by pixel or in float32, which finds the same ones
-    sooner; means over maps have a gradient that lies channels-last; for bf16-depthwise depthwise convolutions have a
-    quick backward pass; and for bf16-fused batch normalisation is quick as well, one operation with ReLU behind it.
+    Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. Means over
+    maps have a gradient that lies channels-last, but in plain float32. In bf16 on a CPU, under `autocast`, max pooling
+    of few channels is quicker; for bf16-depthwise and bf16-fused depthwise convolutions have a quick backward pass; and
+    with -fused batch normalisation, ReLU and max pooling of 2×2 are one operation where they meet.
 
     Raises:
-        MachineError: numba is not installed, which bf16-fused needs.
+        MachineError: numba is not installed, which fused layers need.
     """
     network.to(memory_format=torch.channels_last)
     with ExitStack() as remedies:
+        if precision.endswith("-fused"):  # first: what has a forward of its own is left alone by the others
+            remedies.enter_context(fused_layers(network))
         if precision != "float32":
             whole = [each for each in network.modules() if isinstance(each, nn.AdaptiveAvgPool2d)]
             remedies.enter_context(replaced(whole, _averaged))
-            pooling = [each for each in network.modules() if isinstance(each, nn.MaxPool2d) and not each.return_indices]
-            remedies.enter_context(replaced(pooling, _pooled))
+        if is_reduced(precision):
+            pooling = [each for each in network.modules() if isinstance(each, nn.MaxPool2d)]
+            remedies.enter_context(replaced(pooling, quickly_pooled))
         if precision in ("bf16-depthwise", "bf16-fused"):
             remedies.enter_context(quick_depthwise(network))
-        if precision == "bf16-fused":
-            remedies.enter_context(quick_norms(network))
         yield
+
+
+def is_reduced(precision: str) -> bool:
+    """Whether it is an arithmetic in bf16."""
+    return precision.startswith("bf16")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -69,17 +73,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
     Logits may come out in bf16; what follows, the loss first, is to be computed from `logits.float()`.
     """
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def _pooled(layer: nn.MaxPool2d, maps: Tensor) -> Any:
-    plain = type(layer).forward
-    slow = maps.device.type == "cpu" and maps.dtype is torch.bfloat16 and maps.dim() == 4 and maps.shape[1] < FEW
-    if slow and halves(layer, maps):
-        return Halving.apply(maps)
-    return plain(layer, maps.float()).to(maps.dtype) if slow else plain(layer, maps)
+    return torch.autocast(device.type, dtype=torch.bfloat16) if is_reduced(precision) else nullcontext()
 
 
 def _averaged(layer: nn.Module, maps: Tensor) -> Any:
@@ -105,6 +99,7 @@ class Average(torch.autograd.Function):
 
 
 def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bf16 itself, and does not make do with float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":

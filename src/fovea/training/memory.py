@@ -15,6 +15,7 @@ from torch import nn
 from fovea.cost.memory import STATE, Optimiser, TrainingMemory, machine_memory, training_memory
 from fovea.cost.step import Setting
 from fovea.errors import FoveaError, MachineError
+from fovea.training.arithmetic import is_reduced
 from fovea.training.options import TrainingOptions
 
 SHARE = 0.8  # of what is free that a step may take: allocators keep some of what they have given back
@@ -149,7 +150,7 @@ def _account(
         in_channels=image[0],
         image_size=image[1],
         batch_size=images,
-        precision="bf16" if options.execution.precision.startswith("bf16") else "float32",
+        precision="bf16" if is_reduced(options.execution.precision) else "float32",
         channels_last=True,
         checkpointing=options.execution.recompute,
     )

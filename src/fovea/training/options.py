@@ -20,7 +20,7 @@ Warmup = Literal["linear", "constant"]
 Loss = Literal["cross_entropy", "bce", "focal", "map"]
 ClassWeights = Literal["equal", "balanced"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bf16", "bf16-depthwise", "bf16-fused"]
+Precision = Literal["auto", "float32", "float32-fused", "bf16", "bf16-depthwise", "bf16-fused"]
 
 INFINITE = float("inf")
 
@@ -158,8 +158,9 @@ class Execution:
     """Where the network runs."""
     precision: Precision = "auto"
     """float32; bf16, where convolutions and products run in bfloat16; on a CPU bf16-depthwise, with a fast backward
-    pass of depthwise convolutions, and bf16-fused, with batch normalisation and ReLU as one operation besides, which
-    numba compiles; auto tries them for a moment, and takes and records the fastest."""
+    pass of depthwise convolutions, which bf16-fused has as well; float32-fused and bf16-fused, where batch
+    normalisation, ReLU and max pooling are one operation, which numba compiles; auto tries them for a moment, and
+    takes and records the fastest."""
     compile: bool = False
     """Compile the network first (torch.compile); on a GPU with CUDA graphs."""
     recompute: bool = False

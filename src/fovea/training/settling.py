@@ -20,7 +20,7 @@ from fovea.data.batch import Batch
 from fovea.data.loader import TrainingBatches
 from fovea.errors import MachineError
 from fovea.training import optimisers
-from fovea.training.arithmetic import arranged, candidates
+from fovea.training.arithmetic import arranged, candidates, is_reduced
 from fovea.training.forward import Forward
 from fovea.training.loop import Step
 from fovea.training.losses import Loss
@@ -239,11 +239,15 @@ class Trial:
 
 def _worth(times: dict[str, float]) -> str:
     """The plainest arithmetic that no other beats by enough; the times come plainest first."""
-    first, *others = times
-    best = min(others, key=times.__getitem__, default=first)
-    if times[best] * GAIN >= times[first]:
-        return first
-    return next(name for name in others if times[name] < times[best] * CLEAR)
+    plain, reduced = ({name: times[name] for name in times if is_reduced(name) is kind} for kind in (False, True))
+    first, second = _quickest(plain), _quickest(reduced)
+    return second if second and not (first and times[second] * GAIN >= times[first]) else first
+
+
+def _quickest(times: dict[str, float]) -> str:
+    """The plainest that is as good as the quickest."""
+    least = min(times.values(), default=0.0)
+    return next((name for name in times if times[name] < least * CLEAR), "")
 
 
 class _Clock:

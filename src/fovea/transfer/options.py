@@ -29,7 +29,7 @@ class TransferOptions:
     """Images of a step (short: -b); 0 takes 32, or 64 from 10,000 images on."""
     lr: float = 0.0
     """Highest learning rate of fine-tuning, and five times as much from scratch; 0 takes 0.01."""
-    precision: Literal["auto", "float32", "bf16", "bf16-depthwise", "bf16-fused"] = "auto"
+    precision: Literal["auto", "float32", "float32-fused", "bf16", "bf16-depthwise", "bf16-fused"] = "auto"
     """The arithmetic of training; features are always extracted in float32."""
     workers: int = 0
     """Threads that decode and vary images; 0 takes one a core (short: -j)."""

@@ -15,15 +15,24 @@ from torch import Tensor
 
 @cache
 def has_kernels() -> bool:
-    """Whether numba is installed and goes with the other packages, and torch's threads can be called.
-
-    The first time that it is takes two seconds: numba compiles.
-    """
+    """Whether numba is installed and goes with the other packages, and torch's threads can be called."""
     try:
         import fovea.training.kernels.norm  # noqa: F401  # numba itself refuses a NumPy that it does not know
     except ImportError:
         return False
     return _threads() is not None
+
+
+def is_walkable(maps: Tensor) -> bool:
+    """Whether kernels can walk through maps of a network that trains: on a CPU, of a kind, pixel after pixel."""
+    return (
+        maps.device.type == "cpu"
+        and maps.dtype in (torch.bfloat16, torch.float32)
+        and maps.dim() == 4
+        and maps.is_contiguous(memory_format=torch.channels_last)
+        and torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
 
 
 class Job:
@@ -32,11 +41,12 @@ class Job:
     Args:
         words: How many there are; the first is the next piece of work.
         pieces: Of work, at most as many threads have something to do.
+        kind: Of its maps, bfloat16 or float32.
         numbers: By the word for them.
     """
 
-    def __init__(self, words: int, pieces: int, numbers: Mapping[int, int]) -> None:
-        self._words, self._pieces = (ctypes.c_int64 * words)(), pieces
+    def __init__(self, words: int, pieces: int, kind: torch.dtype, numbers: Mapping[int, int]) -> None:
+        self._words, self._pieces, self._kind = (ctypes.c_int64 * words)(), pieces, kind
         for word, value in numbers.items():
             self._words[word] = value
         self._kept: list[Tensor] = []
@@ -48,11 +58,14 @@ class Job:
             self._kept.append(tensor)
 
     def run(self, kernel: Any, threads: int = 0) -> None:
-        """A kernel on so many of torch's threads; 0 takes as many as torch does and have something to do."""
+        """A kernel on so many of torch's threads; 0 takes as many as torch does and have something to do.
+
+        The first time for a kind of maps takes a third of a second: numba compiles.
+        """
         call = _threads()
         assert call is not None
         self._words[0] = 0
-        call(kernel.address, self._words, threads or min(torch.get_num_threads(), self._pieces), 0)
+        call(kernel.address(self._kind), self._words, threads or min(torch.get_num_threads(), self._pieces), 0)
 
 
 @cache
