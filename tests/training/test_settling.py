@@ -85,6 +85,14 @@ def test_a_named_precision_is_not_tried_against_others(arrays, quick, network):
     assert not made.plan.measured.notes
 
 
+@pytest.mark.usefixtures("timed")
+@pytest.mark.parametrize("emulated", [True, False])
+def test_bf16_where_the_machine_has_none_is_said_to_be_slow(arrays, quick, network, monkeypatch, emulated):
+    monkeypatch.setattr(settling, "has_bf16", lambda _: not emulated)
+    plan = str(settled(network, arrays, quick.but(precision="bf16")).plan)
+    assert ("precision bf16, as asked; bf16 is emulated here and slow" in plan) is emulated
+
+
 def test_small_networks_are_not_tried_at_all(arrays, quick, network, monkeypatch):
     monkeypatch.setattr(settling, "candidates", lambda *_: pytest.fail("nothing is to be gained"))
     assert settled(network, arrays, quick).options.execution.precision == "float32"

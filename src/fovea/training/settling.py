@@ -20,7 +20,7 @@ from fovea.data.batch import Batch
 from fovea.data.loader import TrainingBatches
 from fovea.errors import MachineError
 from fovea.training import optimisers
-from fovea.training.arithmetic import arranged, candidates, is_reduced
+from fovea.training.arithmetic import arranged, candidates, has_bf16, is_reduced
 from fovea.training.forward import Forward
 from fovea.training.loop import Step
 from fovea.training.losses import Loss
@@ -112,6 +112,8 @@ class Trial:
         if auto:
             told = [f"{name} {seconds * 1000:,.1f} ms" for name, seconds in (found.step if found else {}).items()]
             notes.append(f"precision {names[0]}" + (f", of {', '.join(told)} a step" if len(told) > 1 else ""))
+        elif is_reduced(names[0]) and not has_bf16(self.fabric.device):
+            notes.append(f"precision {names[0]}, as asked; bf16 is emulated here and slow, float32 would be faster")
         options = options.but(precision=names[0])
         if options.time_budget > 0 and found is not None:
             options = self._epochs(options, found)
