@@ -147,24 +147,22 @@ def test_a_forward_of_an_instance_s_own_is_respected():
     assert torch.equal(made, nn.functional.max_pool2d(maps + 1, 2))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "vgg11"])
-def test_networks_without_normalisation_compute_what_they_did(name):
-    network, side = fovea.create(name, seed=0).train(), {"lenet5": 32, "vgg11": 224}[name]
-    network.to(memory_format=torch.channels_last)
-    network.head.eval()  # no dropout
-    images = torch.randn(2, network.in_channels, side, side).contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("name", ["lenet5", "cifar_airbench94"])  # a ReLU before the pooling; nothing before it
+def test_networks_compute_what_they_did(name):
+    network = fovea.create(name, seed=0).train().to(memory_format=torch.channels_last)
+    images = torch.randn(8, network.in_channels, 32, 32).contiguous(memory_format=torch.channels_last)
 
     def outcome():
         network.zero_grad()
         made = network(images)
         made.square().sum().backward()
-        return [made.detach(), *(each.grad.clone() for each in network.parameters())]
+        return [made.detach(), *(each.grad.clone() for each in network.parameters() if each.requires_grad)]
 
     expected = outcome()
     with fused_layers(network):
         ours = outcome()
     for one, other in zip(ours, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
 
 def test_without_numba_it_is_no_candidate_and_refused_by_name(monkeypatch):
