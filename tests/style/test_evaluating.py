@@ -14,6 +14,7 @@ from fovea.style.evaluating import content_maps, evaluate, style_grams
 from fovea.style.perception import Perception
 from fovea.style.sizing import as_images
 from fovea.style.tiles import grid_of, tiles_of, whole
+from fovea.training.arithmetic import has_bf16
 from tests.style.conftest import model_of, picture, striped, vgg_like
 
 CONTENT, STYLE = "conv4_2", ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -95,8 +96,12 @@ def test_in_tiles_the_loss_and_the_gradient_are_those_of_the_whole(masked, preci
     terms, gradient = evaluate(perception, aim, images, tiles)
     wanted, exact = evaluate(perception, aim, images, [whole(maps)])
     near = 1e-5 if precision == "float32" else 1e-2
+    allowed = near * exact.norm()
+    if precision == "bf16" and not has_bf16(torch.device("cpu")):  # emulated, gradients are rounded more often
+        in_full = Perception(model, precision="float32")
+        allowed = (exact - evaluate(in_full, aim, images, [whole(maps)])[1]).norm() / 5
     assert [float(each) for each in terms] == pytest.approx([float(each) for each in wanted], rel=near)
-    assert (gradient - exact).norm() < near * exact.norm()
+    assert (gradient - exact).norm() < allowed
 
 
 def test_what_is_read_of_a_picture_is_the_same_in_tiles(model):
