@@ -56,7 +56,7 @@ def test_the_largest_and_its_gradient_are_torch_s_to_the_bit(shape, kind, activa
 
 
 def test_threads_change_no_bit():
-    layers, maps, found, before = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), maps_of(4, 24, 33, 30), [], None
+    layers, maps, found = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), maps_of(4, 24, 33, 30), []
     before = torch.get_num_threads()
     try:
         for threads in (1, 2, 3):

@@ -40,10 +40,10 @@ def candidates(network: nn.Module, device: torch.device) -> tuple[Arithmetic, ..
 def arranged(network: nn.Module, precision: str) -> Iterator[None]:
     """While the block lasts, the network is laid out for an arithmetic; what it computes stays the same.
 
-    Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. Means over
-    maps have a gradient that lies channels-last, but in plain float32. In bf16 on a CPU, under `autocast`, max pooling
-    of few channels is quicker; for bf16-depthwise and bf16-fused depthwise convolutions have a quick backward pass; and
-    with -fused batch normalisation, ReLU and max pooling of 2×2 are one operation where they meet.
+    Weights of four dimensions lie channels-last, and stay so afterwards: other strides, the same numbers. Except in
+    plain float32, means over maps have a gradient that lies channels-last. In bf16 on a CPU, under `autocast`, max
+    pooling of few channels is quicker; for bf16-depthwise and bf16-fused depthwise convolutions have a quick backward
+    pass; and with -fused batch normalisation, ReLU and max pooling of 2×2 are one operation where they meet.
 
     Raises:
         MachineError: numba is not installed, which fused layers need.

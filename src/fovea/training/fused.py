@@ -41,7 +41,8 @@ def fused_layers(network: nn.Module) -> Iterator[None]:
     """
     if not has_kernels():
         raise MachineError(
-            "precision with -fused needs numba and OpenMP; pip install 'fovea-vision[fast]', or choose one without"
+            "--precision float32-fused and bf16-fused need numba and OpenMP; "
+            "pip install 'fovea-vision[fast]', or choose float32 or bf16"
         )
     modules = list(network.modules())
     sequences = [each for each in modules if type(each).forward is nn.Sequential.forward]

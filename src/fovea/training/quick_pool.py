@@ -21,8 +21,8 @@ def takes_fours(layer: nn.MaxPool2d) -> bool:
 
 
 def pooled(layer: nn.MaxPool2d, maps: Tensor, limits: tuple[float, float]) -> Tensor | None:
-    """What a layer makes of maps that are limited first; None where it is not of the kind meant here."""
-    if not (is_walkable(maps) and takes_fours(layer) and min(maps.shape[2:]) > 1):
+    """What a layer that takes fours makes of maps, which are limited first; None where the maps are not for it."""
+    if not (is_walkable(maps) and min(maps.shape[2:]) > 1):
         return None
     if layer.ceil_mode and any(each % 2 for each in maps.shape[2:]):
         return None
