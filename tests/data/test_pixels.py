@@ -50,11 +50,11 @@ def refused_cheaply(content: bytes) -> str:
     with pytest.raises(UnreadableImage):
         decode(content, name="warm up")
     tracemalloc.start()
-    start = time.process_time()
+    start = time.thread_time()
     try:
         sentence = refusal(content)
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
-        assert time.process_time() - start < 1
+        assert time.thread_time() - start < 1
     finally:
         tracemalloc.stop()
     return sentence
@@ -327,10 +327,10 @@ def test_ten_thousand_frames_are_quick() -> None:
     for n in range(1, 10_000):
         chunks += [(b"fcTL", struct.pack(">I", 2 * n - 1) + control[4:]), (b"fdAT", struct.pack(">I", 2 * n) + row)]
     apng = png(*chunks, (b"IEND", b""))
-    start = time.process_time()
+    start = time.thread_time()
     assert decode(animated, name="a").shape == (41, 53, 3)
     assert decode(apng, name="a").tolist() == [[[42, 42, 42]]]
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
 
 
 # What is refused, and how

@@ -78,7 +78,7 @@ def gone(photos):
 
 def cut(photos):
     for path in photos.rglob("*.png"):
-        path.write_bytes(path.read_bytes()[:100])
+        os.truncate(path, 100)  # in one step: no reader finds it empty
 
 
 @pytest.mark.parametrize(("spoil", "said"), [(gone, "does not exist"), (cut, r"png: .*(truncated|cut|ends)")])
