@@ -7,6 +7,8 @@ import safetensors.torch
 import torch
 
 from fovea.architectures.catalogue import architecture_of, build, facts, list_architectures
+from fovea.cost.recorder import Recorder
+from fovea.cost.running import forward_on_meta, image_batch
 from fovea.errors import ShapeError, UsageError
 from fovea.layers.batch_norm import estimate_statistics
 
@@ -96,10 +98,10 @@ def test_a_gradient_reaches_every_parameter(name):
 def test_other_classes_and_channels_are_taken_and_it_pickles(name):
     with torch.device("meta"):
         network = small(name, num_classes=3, in_channels=2)
-        images = torch.empty(2, 2, *(architecture_of(network).image_size,) * 2)
-    assert network.eval()(images).shape == (2, 3)
+    images = image_batch(2, small_size(name), 2)
+    assert forward_on_meta(network, images, Recorder()).shape == (2, 3)
     network.reset_head(6)
-    assert network(images).shape == (2, 6)
+    assert forward_on_meta(network, images, Recorder()).shape == (2, 6)
     assert (sum(p.numel() for p in network.features.parameters()) > LARGE) == (name in LARGE_NETWORKS)
     assert {p.device.type for p in network.parameters()} == {"meta"}
     again = pickle.loads(pickle.dumps(network))

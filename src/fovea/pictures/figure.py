@@ -11,6 +11,7 @@ import io
 import textwrap
 import threading
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -92,12 +93,14 @@ def fit(text: str, inches: float, points: float) -> str:
     """The text, cut in its middle with an ellipsis where it would be wider than so many inches at that font size."""
     text = one_line(text)
     text = text if len(text) <= LONGEST else text[: LONGEST // 2] + text[-LONGEST // 2 :]
-    kept = len(text)
-    shown = text
-    while kept > 2 and width(shown, points) > inches:
-        kept -= 1
-        shown = text[: (kept + 1) // 2].rstrip() + "…" + text[len(text) - kept // 2 :].lstrip()
-    return shown
+    if len(text) <= 2 or width(text, points) <= inches:
+        return text
+
+    def cut(kept: int) -> str:
+        return text[: (kept + 1) // 2].rstrip() + "…" + text[len(text) - kept // 2 :].lstrip()
+
+    lengths = range(2, len(text))
+    return cut(max(2, 1 + bisect_right(lengths, inches, key=lambda kept: width(cut(kept), points))))
 
 
 def one_line(text: str) -> str:
