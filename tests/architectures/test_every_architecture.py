@@ -14,9 +14,13 @@ from fovea.layers.batch_norm import estimate_statistics
 
 NAMES = list_architectures()
 CLASSES = 10
-LARGE = 80_000_000  # parameters before the head, above which only the slow tests allocate them
+LARGE = 40_000_000  # parameters before the head, above which only the slow tests allocate them
 # Counted below: building all to know would take as long as many tests.
-LARGE_NETWORKS = {"nasnet_a_large", "amoebanet_a_f190", "amoebanet_a_f448"}
+LARGE_NETWORKS = {
+    *(f"{kind}resnet{depth}" for kind in ("", "se_", "preact_") for depth in (101, 152)),
+    *("resnet101_v1_5", "resnet152_v1_5", "preact_resnet200", "efficientnet_b6", "efficientnet_b7"),
+    *("nasnet_a_large", "amoebanet_a_f190", "amoebanet_a_f448"),
+}
 SMALLEST = {
     "lenet5_book": 28,
     "alexnet": 96,
