@@ -13,15 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jaxtyping import install_import_hook
-
-SOURCE = Path(__file__).parents[1] / "src"
-# Each call of what has shapes in its signature is checked; checking all other calls too would take a third longer.
-WITH_SHAPES = [path for path in sorted(SOURCE.rglob("*.py")) if "from jaxtyping import" in path.read_text("utf-8")]
-AS_MYPY_SEES_NUMBERS = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float
-install_import_hook(
-    [".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in WITH_SHAPES], AS_MYPY_SEES_NUMBERS
-)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""The shapes in the signatures are checked in every call that a test makes, as conftest.py has it."""
+"""The shapes in the signatures are checked in every call that a test makes, as pyproject.toml has it."""
 
 import pytest
 import torch

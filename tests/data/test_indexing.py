@@ -356,6 +356,23 @@ def test_an_archive_changed_behind_our_back_is_refused_with_its_name(tmp_path: P
         data.train.images[5]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are read from /proc")
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
+def test_an_archive_is_closed_with_the_data_opened_from_it(tmp_path: Path) -> None:
+    archive = packed_as("tar", folder(tmp_path / "pets"), tmp_path / "packed.tar")
+
+    def times_open() -> int:
+        return [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()].count(str(archive.resolve()))
+
+    data = data_of(open_index(archive), CUT)
+    assert times_open() == 0  # the index is made
+    assert data.train is not None
+    data.train.images[0]
+    assert times_open() == 1
+    del data
+    assert times_open() == 0
+
+
 def test_too_many_bad_files_are_refused_and_named(tmp_path: Path) -> None:
     root = folder(tmp_path / "pets", images=20)
     for number in range(12):

@@ -46,15 +46,18 @@ def refusal(content: bytes, name: str = "folder/cat.jpg") -> str:
 
 
 def refused_cheaply(content: bytes) -> str:
-    """The sentence of a refusal that took under a second and 8 MB."""
+    """The sentence of a refusal that takes under a second and 8 MB; the quickest of three: the machine may stall."""
     with pytest.raises(UnreadableImage):
         decode(content, name="warm up")
     tracemalloc.start()
-    start = time.thread_time()
+    seconds = []
     try:
-        sentence = refusal(content)
+        for _ in range(3):
+            start = time.process_time()
+            sentence = refusal(content)
+            seconds.append(time.process_time() - start)
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
-        assert time.thread_time() - start < 1
+        assert min(seconds) < 1
     finally:
         tracemalloc.stop()
     return sentence
@@ -327,10 +330,10 @@ def test_ten_thousand_frames_are_quick() -> None:
     for n in range(1, 10_000):
         chunks += [(b"fcTL", struct.pack(">I", 2 * n - 1) + control[4:]), (b"fdAT", struct.pack(">I", 2 * n) + row)]
     apng = png(*chunks, (b"IEND", b""))
-    start = time.thread_time()
+    start = time.process_time()
     assert decode(animated, name="a").shape == (41, 53, 3)
     assert decode(apng, name="a").tolist() == [[[42, 42, 42]]]
-    assert time.thread_time() - start < 1
+    assert time.process_time() - start < 1
 
 
 # What is refused, and how

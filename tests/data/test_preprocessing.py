@@ -84,9 +84,9 @@ def test_a_flat_image_stays_flat_through_resizing(value: int) -> None:
 def test_a_picture_as_thin_as_a_hair_costs_no_more_than_another(height: int, width: int) -> None:
     image = np.zeros((height, width, 3), np.uint8)
     image[height // 2 - 1 : height // 2 + 1, width // 2 - 1 : width // 2 + 1] = 255
-    start = time.thread_time()
+    start = time.process_time()
     fitted = spec(64, channels=3).fit(image)
-    assert time.thread_time() - start < 1
+    assert time.process_time() - start < 1
     assert fitted.shape == (3, 64, 64)
     assert fitted.max() == 255
 

@@ -44,11 +44,6 @@ class Store:
         """What people call a file: its path, or the archive and the path inside."""
         return os.path.join(self.root, path)  # noqa: PTH118 - as quick as it goes, for it is asked of every image
 
-    def __del__(self) -> None:
-        """Let go of the archives."""
-        for file in self._open.values():
-            file.close()
-
     def _descriptor(self, container: int) -> int:
         """Opened once and kept; where two threads open at once, one of the two is let go."""
         if container not in self._open:
@@ -56,3 +51,8 @@ class Store:
             if self._open.setdefault(container, file) is not file:
                 file.close()
         return self._open[container].fileno()
+
+    def __del__(self) -> None:
+        """Let go of the archives."""
+        for file in self._open.values():
+            file.close()
