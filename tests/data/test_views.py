@@ -51,10 +51,19 @@ def test_five_are_the_corners_and_the_centre() -> None:
     assert np.array_equal(centre, image[16:240, 38:262])
 
 
-@pytest.mark.parametrize(("protocol", "half"), [("ten", 5), ("googlenet_144", 72)])
+@pytest.mark.parametrize(("protocol", "half"), [("airbench_6", 3), ("ten", 5), ("googlenet_144", 72)])
 def test_the_second_half_mirrors_the_first(protocol: str, half: int) -> None:
     found = views(photo(60, 40), SMALL, protocol)
     assert np.array_equal(found[half:], found[:half, :, :, ::-1])
+
+
+def test_airbench_moves_the_square_by_a_pixel_and_reflects_its_border() -> None:
+    image = np.arange(25, dtype=np.uint8).reshape(5, 5)
+    spec = Preprocessing(image_size=5, resize=5, in_channels=1)
+    middle, down_right, up_left = views(image, spec, "airbench_6")[:3, 0]
+    assert np.array_equal(middle, image)
+    assert np.array_equal(down_right, image[[1, 0, 1, 2, 3]][:, [1, 0, 1, 2, 3]])
+    assert np.array_equal(up_left, image[[1, 2, 3, 4, 3]][:, [1, 2, 3, 4, 3]])
 
 
 def test_ten_begins_with_five() -> None:

@@ -49,6 +49,16 @@ def test_logits_are_averaged_where_that_is_asked_for(model: Model) -> None:
     torch.testing.assert_close(found[2], by_hand(model, 2, "ten").mean(0))
 
 
+def test_airbench_weighs_the_unmoved_square_twice(model: Model) -> None:
+    shares = torch.tensor([2, 1, 1, 2, 1, 1])[:, None] / 8
+    chances, logits = (
+        Seen(model, protocol("airbench_6", average=average)).logits(IMAGES) for average in ("probabilities", "logits")
+    )
+    one = by_hand(model, 2, "airbench_6")
+    torch.testing.assert_close(torch.softmax(chances[2], 0), (torch.softmax(one, 1) * shares).sum(0))
+    torch.testing.assert_close(logits[2], (one * shares).sum(0))
+
+
 def test_one_centred_view_is_the_model_itself(model: Model) -> None:
     assert torch.equal(Seen(model, protocol("centre")).logits(IMAGES), model.logits(IMAGES))
 

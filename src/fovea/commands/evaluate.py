@@ -17,6 +17,7 @@ from fovea.files import make_folder
 from fovea.runtime.find import Found, find_model, seeds_in
 
 VIEWS = 16
+Protocol = Literal["centre", "flip", "airbench_6", "five", "ten", "googlenet_144", "vgg_150", "random", "dense"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Evaluate:
     """Where the network runs."""
     network: str | None = None
     """For a model of a network of your own: file.py:Class; its code runs, a bundle's never does."""
-    protocol: Literal["centre", "flip", "five", "ten", "googlenet_144", "vgg_150", "random", "dense"] = "centre"
+    protocol: Protocol = "centre"
     """How one image becomes several views whose answers are averaged; dense judges the whole image at once."""
     average: Literal["probabilities", "logits"] = "probabilities"
     """What is averaged over the views."""

@@ -13,7 +13,7 @@ from fovea import randomness
 from fovea.data.preprocessing import Preprocessing
 from fovea.errors import ShapeError, UsageError, suggestion
 
-PROTOCOLS: Final = {"centre": 1, "flip": 2, "five": 5, "ten": 10, "googlenet_144": 144, "vgg_150": 150}
+PROTOCOLS: Final = {"centre": 1, "flip": 2, "airbench_6": 6, "five": 5, "ten": 10, "googlenet_144": 144, "vgg_150": 150}
 SCALES: Final = (8, 9, 10, 11)  # sevenths of the network's image: 256, 288, 320 and 352 where that is 224
 VGG_SCALES: Final = (8, 12, 16)  # likewise 256, 384 and 512
 VGG_GRID: Final = 5  # places of a square along each side
@@ -22,12 +22,13 @@ VGG_GRID: Final = 5  # places of a square along each side
 def views(image: NDArray[np.generic], spec: Preprocessing, protocol: str) -> NDArray[np.generic]:
     """A raw image (h, w) or (h, w, c) as several squares (k, in_channels, image_size, image_size).
 
-    centre: what the specification fits. flip: this and its mirror image. five: the resized image's corners (top left,
-    top right, bottom left, bottom right) and centre. ten: these, then the same mirrored. googlenet_144: the shorter
-    side resized to 256, 288, 320 and 352 pixels (in proportion for networks of another size than 224), of each size
-    three squares along the longer side, of each square the corners, the centre and the whole resized, and all of these
-    mirrored. vgg_150: the shorter side resized to 256, 384 and 512 pixels (in proportion), of each size a grid of 5 by
-    5 squares over the whole image, and all of these mirrored.
+    centre: what the specification fits. flip: this and its mirror image. airbench_6: this, the same moved a pixel down
+    and right and a pixel up and left, the border reflected, and these mirrored. five: the resized image's corners (top
+    left, top right, bottom left, bottom right) and centre. ten: these, then the same mirrored. googlenet_144: the
+    shorter side resized to 256, 288, 320 and 352 pixels (in proportion for networks of another size than 224), of each
+    size three squares along the longer side, of each square the corners, the centre and the whole resized, and all of
+    these mirrored. vgg_150: the shorter side resized to 256, 384 and 512 pixels (in proportion), of each size a grid of
+    5 by 5 squares over the whole image, and all of these mirrored.
 
     Args:
         image: 8 bits with 1 or 3 channels.
@@ -39,7 +40,8 @@ def views(image: NDArray[np.generic], spec: Preprocessing, protocol: str) -> NDA
         ShapeError: an image that cannot be fitted, or whose corners do not fill the square: resize below image_size.
 
     Source: Krizhevsky, Sutskever and Hinton 2012, section 4.1 (ten); Szegedy et al. 2014, arXiv:1409.4842, section 7;
-    Simonyan and Zisserman 2014, arXiv:1409.1556, section 4.3 (vgg_150).
+    Simonyan and Zisserman 2014, arXiv:1409.1556, section 4.3 (vgg_150); Jordan 2024, arXiv:2404.00498, section 3.5
+    (airbench_6).
     """
     if protocol not in PROTOCOLS:
         raise UsageError(
@@ -82,6 +84,12 @@ def _resized(planes: NDArray[np.generic], spec: Preprocessing) -> NDArray[np.gen
             f"resize to {spec.image_size} or more, or use the centre view"
         )
     return _at_side(planes, spec.resize, spec)
+
+
+def _airbench(planes: NDArray[np.generic], spec: Preprocessing) -> list[NDArray[np.generic]]:
+    middle = spec.fit(planes).transpose(1, 2, 0)
+    padded = np.pad(middle, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    return _with_mirrored([middle, padded[:-2, :-2], padded[2:, 2:]])
 
 
 def _five(planes: NDArray[np.generic], spec: Preprocessing) -> list[NDArray[np.generic]]:
@@ -141,6 +149,7 @@ def _at_side(planes: NDArray[np.generic], side: int, spec: Preprocessing) -> NDA
 _TAKEN: Final[dict[str, Callable[[NDArray[np.generic], Preprocessing], list[NDArray[np.generic]]]]] = {
     "centre": lambda planes, spec: [spec.fit(planes).transpose(1, 2, 0)],
     "flip": lambda planes, spec: _with_mirrored([spec.fit(planes).transpose(1, 2, 0)]),
+    "airbench_6": _airbench,
     "five": _five,
     "ten": lambda planes, spec: _with_mirrored(_five(planes, spec)),
     "googlenet_144": _googlenet,

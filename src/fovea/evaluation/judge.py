@@ -23,8 +23,8 @@ def evaluate(model: Predicts | nn.Module, data: Split | tuple[Any, Any], *, prot
     Args:
         model: What `fovea.load` or `Run.model` gives; or any module, which then receives pixels scaled to [0, 1].
         data: A split such as `data.test`; or a pair (images, labels), whose labels index the model's classes.
-        protocol: How one image becomes several views whose probabilities are averaged: centre, flip, five, ten,
-            googlenet_144, vgg_150, random (16 views) or dense. `evaluation.protocols.seen` has more choices.
+        protocol: How one image becomes several views whose probabilities are averaged: centre, flip, airbench_6,
+            five, ten, googlenet_144, vgg_150, random (16 views) or dense. `evaluation.protocols.seen` has more choices.
 
     Raises:
         UsageError: an unknown protocol, or one other than centre for what is neither a module nor a `Model`.

@@ -33,12 +33,14 @@ WORKERS: Final = os.cpu_count() or 1
 SAYS: Final = {
     "centre": "one square from the middle",
     "flip": "the square from the middle and its mirror image",
+    "airbench_6": "the square, moved a pixel each way along a diagonal, and these mirrored, as Jordan 2024",
     "five": "four corners and the centre",
     "ten": "four corners and the centre, and these mirrored, as Krizhevsky et al. 2012",
     "googlenet_144": "four sizes, three squares, six crops, mirrored, as Szegedy et al. 2014",
     "vgg_150": "three sizes, 5 by 5 crops, mirrored, as Simonyan and Zisserman 2014",
     "random": "random squares of the same image, mirrored or not",
 }
+WEIGHTS: Final = {"airbench_6": (2.0, 1.0, 1.0, 2.0, 1.0, 1.0)}  # of views, where they are not weighed alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,10 @@ class Seen:
         every = _Views(images, labels, spec, None, workers=WORKERS, protocol=self.protocol, start=start)
         found = self.model.logits_of(every)
         found = found.view(count, views, -1)
-        return averaged(list(found.unbind(1))).float() if self.protocol.average == "probabilities" else found.mean(1)
+        weights = WEIGHTS.get(self.protocol.name, (1.0,) * views)
+        if self.protocol.average == "probabilities":
+            return averaged(list(found.unbind(1)), weights).float()
+        return torch.einsum("nvk,v->nk", found, found.new_tensor(weights)) / sum(weights)
 
 
 @dataclass(frozen=True)
