@@ -68,7 +68,7 @@ def fitted(kind: Kind, features: Rows, labels: Int[NDArray[np.int64], "n"], *, c
         seed: Deals the folds.
     """
     chosen = thinned(labels, min(1.0, LARGEST / len(labels)), seed)
-    settings = tuple(k for k in NEIGHBOURS if k < len(chosen) * 0.8) if kind == "knn" else STRENGTHS
+    settings = tuple(float(k) for k in NEIGHBOURS if k < len(chosen) * 0.8) if kind == "knn" else STRENGTHS
     if kind == "knn":
         settings = settings[::-1]  # the strongest regularisation first
     known = torch.from_numpy(labels[chosen])
