@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import get_args
 
 import pytest
+
+from fovea.commands.evaluate import Protocol
+from fovea.evaluation.protocols import SAYS
+
+
+def test_every_protocol_can_be_asked_for():
+    assert set(get_args(Protocol)) == {*SAYS, "dense"}
 
 
 def test_json_has_the_promised_keys_and_the_numbers_of_the_bundle(fovea, digits_run):

@@ -122,7 +122,7 @@ class Comparison:
 
 def _median(rows: Sequence[Row], cost: str) -> float | None:
     values = [value for row in rows if row.accuracy is not None and (value := getattr(row, cost)) is not None]
-    return statistics.median(values) if values else None
+    return float(statistics.median(values)) if values else None
 
 
 def _on_front(one: Standing, others: Sequence[Standing], cost: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fovea.errors import MachineError, ModelError
@@ -60,7 +61,7 @@ def _check_type(path: Path, name: str, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+def _from_numpy(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 

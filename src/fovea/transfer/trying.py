@@ -8,7 +8,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float32
+from numpy.typing import NDArray
 from torch import nn
 
 from fovea import bundle as bundles
@@ -139,7 +142,7 @@ class Trial:
             bundle=self._bundle_of(way, found, scores) if stage == HEAD else None,
         )
 
-    def _features(self, stage: str) -> tuple[Rows, Rows, float]:
+    def _features(self, stage: str) -> tuple[Rows, Float32[NDArray[np.float32], "n2 d"], float]:
         """Of the images to learn from and of those that judge, and what extracting them took, whenever that was."""
         model, workers = self._extractor(), self.options.workers or os.cpu_count() or 1
         known, judge = (remembered(model, self.roles[place], stage, workers=workers) for place in (0, -1))
